@@ -1,0 +1,1 @@
+"""What the services, their clients and every plugin author agree on."""

@@ -1,0 +1,242 @@
+"""
+Every error we raise on purpose, as one tree.
+
+The second level is the *kind*. Boundaries (HTTP, the consumer, the CLI) decide by
+kind and never by leaf, so a new leaf needs no change at any boundary.
+
+    StellaError
+    |-- NotFound
+    |   |-- IntegrationNotFound
+    |   |-- CheckNotFound
+    |   `-- PluginNotFound
+    |-- Conflict
+    |   |-- NameTaken
+    |   `-- IdempotencyKeyInUse
+    |-- PreconditionFailed
+    |   `-- VersionMismatch
+    |-- Malformed
+    |   |-- MalformedAuthRef
+    |   |-- MalformedCursor
+    |   `-- MalformedPrecondition
+    |-- Rejected
+    |   |-- UnknownProvider
+    |   |-- ConfigRejected
+    |   |-- ManifestRejected
+    |   |-- IntegrationDisabled
+    |   `-- IdempotencyKeyReused
+    |-- Unauthenticated
+    |   `-- TokenRejected
+    |-- Forbidden
+    |   `-- ScopeMissing
+    `-- Unavailable
+        |-- DatabaseUnavailable
+        |-- BusUnavailable
+        |-- KeysUnavailable
+        |-- PluginUnavailable
+        `-- SecretUnavailable
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an input: where (a JSON pointer, RFC 6901) and what to do."""
+
+    pointer: str
+    detail: str
+
+
+class StellaError(Exception):
+    """Base of everything we raise on purpose."""
+
+    code: ClassVar[str]
+    """Stable and machine-readable. Clients match on it, so it never changes."""
+
+    problems: Sequence[Problem] = ()
+    """The places in the input that caused it, where there are such places."""
+
+
+class NotFound(StellaError):
+    """The thing named does not exist, or not for this tenant."""
+
+
+class Conflict(StellaError):
+    """The request contradicts what is stored."""
+
+
+class PreconditionFailed(StellaError):
+    """The thing changed since the caller last read it."""
+
+
+class Malformed(StellaError):
+    """The input cannot be read at all."""
+
+
+class Rejected(StellaError):
+    """The request is well-formed and still cannot be carried out."""
+
+
+class Unauthenticated(StellaError):
+    """Who is calling is not known."""
+
+
+class Forbidden(StellaError):
+    """The caller is known and may not do this."""
+
+
+class Unavailable(StellaError):
+    """Something we depend on did not answer. Trying again later may work."""
+
+
+class IntegrationNotFound(NotFound):
+    code = "integration_not_found"
+
+    def __init__(self, integration_id: UUID | str) -> None:
+        super().__init__(f"No integration {str(integration_id)[:64]!r}.")
+
+
+class CheckNotFound(NotFound):
+    code = "check_not_found"
+
+    def __init__(self, check_id: UUID | str) -> None:
+        super().__init__(
+            f"No check {str(check_id)[:64]!r} of this integration. History ends with retention."
+        )
+
+
+class PluginNotFound(NotFound):
+    code = "plugin_not_found"
+
+    def __init__(self, provider_type: str) -> None:
+        super().__init__(f"No plugin provides {provider_type[:64]!r}.")
+
+
+class NameTaken(Conflict):
+    code = "integration_name_taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"An integration named {name!r} already exists.")
+        self.problems = [Problem("/name", "Choose another name, or update the existing one.")]
+
+
+class IdempotencyKeyInUse(Conflict):
+    code = "idempotency_key_in_use"
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is still running. Retry shortly.")
+
+
+class VersionMismatch(PreconditionFailed):
+    code = "version_mismatch"
+
+    def __init__(self, current: int) -> None:
+        super().__init__(
+            f"The integration has changed: its version is {current}. Read it again, then retry."
+        )
+        self.current = current
+
+
+class MalformedAuthRef(Malformed):
+    code = "malformed_auth_ref"
+
+
+class MalformedCursor(Malformed):
+    code = "malformed_cursor"
+
+    def __init__(self) -> None:
+        super().__init__("The cursor is not one of this listing, or has expired. Start without it.")
+        self.problems = [Problem("/cursor", "Use a nextCursor of the same listing and filters.")]
+
+
+class MalformedPrecondition(Malformed):
+    code = "malformed_precondition"
+
+    def __init__(self) -> None:
+        super().__init__('If-Match takes the ETag of the integration, such as "3", or *.')
+
+
+class UnknownProvider(Rejected):
+    code = "unknown_provider"
+
+    def __init__(self, provider_type: str, known: Sequence[str]) -> None:
+        listed = ", ".join(known) or "none: no plugin is registered yet"
+        super().__init__(f"No plugin provides {provider_type!r}. Known: {listed}.")
+        self.problems = [Problem("/type", f"Use one of: {listed}.")]
+
+
+class ConfigRejected(Rejected):
+    """The body's `config`, or a field beside it, breaks a rule; `problems` says which."""
+
+    code = "config_rejected"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("The integration cannot be stored as it is. See errors.")
+        self.problems = list(problems)
+
+
+class ManifestRejected(Rejected):
+    """A plugin's manifest cannot be accepted; the message says why and what is accepted."""
+
+    code = "manifest_rejected"
+
+
+class IntegrationDisabled(Rejected):
+    code = "integration_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("The integration is disabled. Set enabled to true, then check it.")
+
+
+class IdempotencyKeyReused(Rejected):
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request. Use a new key.")
+
+
+class TokenRejected(Unauthenticated):
+    code = "token_rejected"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The bearer token was rejected: {reason}.")
+
+
+class ScopeMissing(Forbidden):
+    code = "scope_missing"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The token lacks the scope {scope}.")
+
+
+class DatabaseUnavailable(Unavailable):
+    code = "database_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer.")
+
+
+class BusUnavailable(Unavailable):
+    code = "bus_unavailable"
+
+
+class KeysUnavailable(Unavailable):
+    code = "keys_unavailable"
+
+    def __init__(self) -> None:
+        super().__init__("The keys that tokens are checked with cannot be fetched.")
+
+
+class PluginUnavailable(Unavailable):
+    """No plugin can be run for a type now; the message says why, and may be shown to anyone."""
+
+    code = "plugin_unavailable"
+
+
+class SecretUnavailable(Unavailable):
+    """The reference cannot be resolved. The message never holds a value."""
+
+    code = "secret_unavailable"

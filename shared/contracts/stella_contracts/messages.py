@@ -1,0 +1,184 @@
+"""
+Every event and command, with its routing key.
+
+Commands ask, events report. Events are CloudEvents 1.0 in structured JSON, with `tenantid`
+and `traceparent` as extension attributes; delivery is at least once, and `id` is what a
+subscriber recognises a repetition by.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Literal
+from uuid import UUID
+
+from stella_contracts.health import CheckTrigger, ErrorCode, IntegrationStatus
+from stella_contracts.model import Answer, UtcDatetime
+
+NO_TENANT = "_system"
+"""In place of a tenant, for events of the installation. No tenant can have this name."""
+
+
+class EventType(StrEnum):
+    INTEGRATION_CREATED = "integration.created"
+    INTEGRATION_UPDATED = "integration.updated"
+    INTEGRATION_DELETED = "integration.deleted"
+    HEALTH_CHANGED = "integration.health.changed"
+    ALERT_OPENED = "integration.alert.opened"
+    ALERT_RESOLVED = "integration.alert.resolved"
+    PLUGIN_REGISTERED = "plugin.registered"
+    PLUGIN_UPDATED = "plugin.updated"
+    PLUGIN_QUARANTINED = "plugin.quarantined"
+    PLUGIN_REMOVED = "plugin.removed"
+
+
+class IntegrationChange(Answer):
+    """Data of `integration.created`, `.updated` and `.deleted`."""
+
+    integration_id: UUID
+    provider_type: str
+    name: str
+    version: int
+    changed: list[str] = []
+    """Names of the fields that changed, such as `config.endpoint`."""
+
+
+class HealthChange(Answer):
+    """Data of `integration.health.changed`."""
+
+    integration_id: UUID
+    provider_type: str
+    previous_status: IntegrationStatus
+    status: IntegrationStatus
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+    since: UtcDatetime
+
+
+class Alert(Answer):
+    """Data of `integration.alert.opened` and `.resolved`: one incident, by its stable id."""
+
+    integration_id: UUID
+    provider_type: str
+    incident_id: UUID
+    status: IntegrationStatus
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+    since: UtcDatetime
+    """When the outage began: the first of the failures that opened the incident."""
+    resolved_at: UtcDatetime | None = None
+
+
+class PluginChange(Answer):
+    """Data of the plugin events."""
+
+    plugin_id: str
+    provider_type: str | None
+    version: str | None
+    state: str
+    reason: str | None = None
+
+
+EventData = IntegrationChange | HealthChange | Alert | PluginChange
+
+DATA_OF_TYPE: dict[EventType, type[Answer]] = {
+    EventType.INTEGRATION_CREATED: IntegrationChange,
+    EventType.INTEGRATION_UPDATED: IntegrationChange,
+    EventType.INTEGRATION_DELETED: IntegrationChange,
+    EventType.HEALTH_CHANGED: HealthChange,
+    EventType.ALERT_OPENED: Alert,
+    EventType.ALERT_RESOLVED: Alert,
+    EventType.PLUGIN_REGISTERED: PluginChange,
+    EventType.PLUGIN_UPDATED: PluginChange,
+    EventType.PLUGIN_QUARANTINED: PluginChange,
+    EventType.PLUGIN_REMOVED: PluginChange,
+}
+
+
+class Event(Answer):
+    """A CloudEvent. `data` is what `DATA_OF_TYPE` says of its type."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: UUID
+    source: str
+    type: EventType
+    subject: str
+    time: UtcDatetime
+    tenantid: str
+    traceparent: str | None = None
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        event_id: UUID,
+        event_type: EventType,
+        data: EventData,
+        *,
+        service: str,
+        tenant_id: str = NO_TENANT,
+        traceparent: str | None = None,
+    ) -> "Event":
+        """Report `data` as `service` (`api`, `health-worker`, `discovery`), now."""
+        subject = data.plugin_id if isinstance(data, PluginChange) else str(data.integration_id)
+        return cls(
+            id=event_id,
+            source=f"/stella/integrations/{service}",
+            type=event_type,
+            subject=subject,
+            time=datetime.now(UTC),
+            tenantid=tenant_id,
+            traceparent=traceparent,
+            data=data.model_dump(mode="json"),
+        )
+
+    @property
+    def routing_key(self) -> str:
+        """`<event>.<provider type>.<tenant>`, such as `integration.created.harbor.acme`."""
+        return f"{self.type}.{self.data.get('providerType') or '_none'}.{self.tenantid}"
+
+    def to_json(self) -> bytes:
+        """The bytes that cross the bus. CloudEvents leaves out attributes that have no value."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class ScheduledCheck(Answer):
+    """One due check: a lease on its row, with the token that fences a late result off."""
+
+    integration_id: UUID
+    check_id: UUID
+    lease_token: int
+
+
+class RunScheduledChecks(Answer):
+    """Command on `health.schedule`. One that is lost is claimed again when its leases end."""
+
+    checks: list[ScheduledCheck]
+
+
+class RunRequestedCheck(Answer):
+    """Command on `health.ondemand`."""
+
+    check_id: UUID
+    integration_id: UUID
+    tenant_id: str
+    trigger: CheckTrigger
+    request_id: str
+
+
+class DiscoverPlugins(Answer):
+    """Command on `plugins.discover`."""
+
+    scan_id: UUID
+    request_id: str
+
+
+class Finished(Answer):
+    """
+    Reply to whoever waits for a check or a scan. A hint, sent once and never stored: who
+    misses it finds the outcome in the database.
+    """
+
+    id: UUID
+    """The check's or the scan's."""
+    outcome: dict[str, Any] | None = None
