@@ -1,0 +1,1 @@
+"""What every process needs to run: storage, messages, secrets, plugins, telemetry."""

@@ -1,0 +1,97 @@
+"""Table `audit_logs`: written with the change it tells of, and never changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped, mapped_column
+
+from stella_contracts.audit import AuditEntry
+from stella_runtime.ids import new_id
+from stella_runtime.persistence.base import (
+    Base,
+    JsonColumn,
+    JsonObject,
+    MomentColumn,
+    TenantOwned,
+)
+
+
+class AuditLogRow(TenantOwned, Base):
+    __tablename__ = "audit_logs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    actor: Mapped[str]
+    action: Mapped[str]
+    integration_id: Mapped[UUID | None]
+    timestamp: Mapped[datetime] = mapped_column(MomentColumn)
+    request_id: Mapped[str]
+    outcome: Mapped[str]
+    details: Mapped[JsonObject] = mapped_column(JsonColumn)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """What a listing is narrowed to. None narrows nothing."""
+
+    integration_id: UUID | None = None
+    actor: str | None = None
+    action: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditLogs:
+    """The audit log of the session's tenant."""
+
+    def __init__(self, session: AsyncSession, tenant_id: str) -> None:
+        self._session = session
+        self._tenant_id = tenant_id
+
+    def add(
+        self,
+        action: str,
+        *,
+        actor: str,
+        request_id: str,
+        integration_id: UUID | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        """Tell of a change that this transaction makes. `details` must hold no secret."""
+        self._session.add(
+            AuditLogRow(
+                id=new_id(),
+                tenant_id=self._tenant_id,
+                actor=actor,
+                action=action,
+                integration_id=integration_id,
+                timestamp=datetime.now(UTC),
+                request_id=request_id,
+                outcome="success",
+                details=details or {},
+            )
+        )
+
+    async def list_page(
+        self, filters: AuditFilters, *, limit: int, before: UUID | None
+    ) -> Sequence[AuditEntry]:
+        """At most `limit` entries, newest first, that are older than `before`."""
+        query = select(AuditLogRow)
+        if filters.integration_id is not None:
+            query = query.where(AuditLogRow.integration_id == filters.integration_id)
+        if filters.actor is not None:
+            query = query.where(AuditLogRow.actor == filters.actor)
+        if filters.action is not None:
+            query = query.where(AuditLogRow.action == filters.action)
+        if filters.since is not None:
+            query = query.where(AuditLogRow.timestamp >= filters.since)
+        if filters.until is not None:
+            query = query.where(AuditLogRow.timestamp < filters.until)
+        if before is not None:
+            query = query.where(AuditLogRow.id < before)
+        rows = await self._session.scalars(query.order_by(AuditLogRow.id.desc()).limit(limit))
+        return [AuditEntry.model_validate(row) for row in rows]

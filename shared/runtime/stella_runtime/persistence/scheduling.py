@@ -1,0 +1,419 @@
+"""What the scheduler and the workers ask of the schedule and the history, across tenants."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stella_contracts.health import (
+    CheckTrigger,
+    ErrorCode,
+    FinishedCheck,
+    HealthResult,
+    IntegrationStatus,
+    Step,
+)
+from stella_contracts.integrations import Connection
+from stella_contracts.messages import ScheduledCheck
+from stella_runtime.ids import new_id
+from stella_runtime.persistence.base import JsonColumn
+from stella_runtime.persistence.incidents import Incidents
+
+LEASE_MARGIN = timedelta(seconds=30)
+"""How long after its timeout a check that was claimed may be given to another worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An integration that is to be checked, as it was when the check began."""
+
+    check_id: UUID
+    trigger: CheckTrigger
+    integration_id: UUID
+    tenant_id: str
+    provider_type: str
+    config: dict[str, Any]
+    auth_ref_uri: str | None
+    timeout_seconds: int
+    version: int
+    checks_before: int
+    connection: Connection | None
+    lease_token: int | None
+    """The lease of a scheduled check; None for a requested one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a check found."""
+
+    target: Target
+    result: HealthResult
+    connection: Connection | None
+    latency_ms: int
+    steps: Sequence[Step]
+    checked_at: datetime
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is stored of an integration, held until the transaction ends."""
+
+    integration_id: UUID
+    tenant_id: str
+    version: int
+    status: IntegrationStatus
+    status_since: datetime
+    failure_threshold: int
+    success_threshold: int
+    consecutive_failures: int
+    consecutive_successes: int
+    failing_since: datetime | None
+    last_error_code: ErrorCode | None
+    lease_token: int
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An outcome that counts, and the state after it."""
+
+    outcome: Outcome
+    status: IntegrationStatus
+    status_since: datetime
+    consecutive_failures: int
+    consecutive_successes: int
+    failing_since: datetime | None
+    recheck_seconds: float | None
+    """When to look again, if not at the next slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCount:
+    """How many integrations of a type and tenant have a status."""
+
+    provider_type: str
+    tenant_id: str
+    status: IntegrationStatus
+    integrations: int
+
+
+_CLAIM = text(
+    """
+    with due as materialized (
+        select integration_id, row_number() over () as position from (
+            select integration_id from schedule_state
+            where next_check_at <= now()
+            order by next_check_at limit :limit for update skip locked) as locked)
+    update schedule_state s set
+        lease_token = s.lease_token + 1,
+        slot_at = coalesce(s.slot_at, s.next_check_at),
+        next_check_at = now() + cast(:margin as interval)
+            + i.check_timeout_seconds * interval '1 second'
+    from due join integrations i on i.id = due.integration_id
+    where s.integration_id = due.integration_id
+    returning s.integration_id, (cast(:check_ids as uuid[]))[due.position] as check_id,
+        s.lease_token
+    """
+)
+
+_TARGET_COLUMNS = """
+    i.id, i.tenant_id, i.type, i.config_json, i.auth_ref_uri, i.check_timeout_seconds, i.version,
+    s.checks_done, s.connection
+"""
+
+# A lease that was passed on, or a row that was paused or deleted since, gives no target.
+_SCHEDULED_TARGETS = text(
+    f"""
+    select asked.check_id, s.lease_token, {_TARGET_COLUMNS}
+    from unnest(cast(:integration_ids as uuid[]), cast(:check_ids as uuid[]),
+                cast(:lease_tokens as bigint[])) as asked (integration_id, check_id, lease_token)
+    join schedule_state s on s.integration_id = asked.integration_id
+        and s.lease_token = asked.lease_token and s.slot_at is not null
+    join integrations i on i.id = s.integration_id
+    """
+).columns(config_json=JsonColumn, connection=JsonColumn)
+_REQUESTED_TARGET = text(
+    f"""
+    select r.check_id, null as lease_token, {_TARGET_COLUMNS}
+    from check_requests r
+    join integrations i on i.id = r.integration_id and i.enabled
+    join schedule_state s on s.integration_id = i.id
+    where r.check_id = :check_id
+    """
+).columns(config_json=JsonColumn, connection=JsonColumn)
+
+_LOCK = text(
+    """
+    select s.integration_id, s.tenant_id, s.status_since, s.consecutive_failures,
+        s.consecutive_successes, s.failing_since, s.last_check ->> 'errorCode' as last_error_code,
+        s.lease_token, s.slot_at is not null as leased
+    from schedule_state s where s.integration_id = any(cast(:ids as uuid[]))
+    order by s.integration_id for update
+    """
+)
+# Read after the lock, so that what an edit has just committed is seen.
+_CATALOG = text(
+    """
+    select id, version, status, failure_threshold, success_threshold
+    from integrations where id = any(cast(:ids as uuid[]))
+    """
+)
+_FINISH_REQUESTS = text(
+    "delete from check_requests where check_id = any(cast(:ids as uuid[])) returning check_id"
+)
+_ALREADY_STORED = text(
+    """
+    select check_id from health_checks
+    where check_id = any(cast(:ids as uuid[]))
+      and integration_id = any(cast(:integration_ids as uuid[]))
+      and checked_at > now() - interval '1 day'
+    """
+)
+_ADD_HISTORY = text(
+    """
+    insert into health_checks (check_id, tenant_id, integration_id, checked_at, status, latency_ms,
+        error_message, error_code, trigger, steps, worker, integration_version)
+    select check_id, tenant_id, integration_id, checked_at, status, latency_ms, error_message,
+        error_code, trigger, steps, worker, integration_version
+    from jsonb_to_recordset(cast(:rows as jsonb)) as r (check_id uuid, tenant_id text,
+        integration_id uuid, checked_at timestamptz, status text, latency_ms integer,
+        error_message text, error_code text, trigger text, steps jsonb, worker text,
+        integration_version integer)
+    """
+)
+_SAVE = text(
+    """
+    update schedule_state s set
+        slot_at = case when v.scheduled then null else s.slot_at end,
+        next_check_at = case
+            when v.scheduled and v.recheck_seconds is not null
+                then now() + v.recheck_seconds * interval '1 second'
+            when v.scheduled then s.slot_at + v.period * (1 + greatest(0, floor(
+                extract(epoch from now() - s.slot_at) / extract(epoch from v.period))))
+            when s.slot_at is null and v.recheck_seconds is not null
+                then least(s.next_check_at, now() + v.recheck_seconds * interval '1 second')
+            else s.next_check_at end,
+        checks_done = s.checks_done + 1,
+        status_since = v.status_since,
+        consecutive_failures = v.consecutive_failures,
+        consecutive_successes = v.consecutive_successes,
+        failing_since = v.failing_since,
+        last_check = v.last_check,
+        last_healthy_at = coalesce(v.healthy_at, s.last_healthy_at),
+        connection = coalesce(v.connection, s.connection)
+    from (
+        select r.*, check_period(r.integration_id, i.check_interval_seconds) as period
+        from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
+            recheck_seconds double precision, status_since timestamptz,
+            consecutive_failures integer, consecutive_successes integer,
+            failing_since timestamptz, last_check jsonb, healthy_at timestamptz, connection jsonb)
+        join integrations i on i.id = r.integration_id) as v
+    where s.integration_id = v.integration_id
+    """
+)
+_SET_STATUS = text("update integrations set status = :status where id = :id")
+_GROUPS = text(
+    """
+    select type, tenant_id, status, count(*) from integrations
+    where deleted_at is null group by type, tenant_id, status
+    """
+)
+_LATE = text(
+    "select extract(epoch from now() - min(next_check_at)) from schedule_state"
+    " where next_check_at <= now()"
+)
+_MAKE_PARTITIONS = text("select create_health_check_partitions(:days)")
+_PURGE_KEYS = text("delete from idempotency_keys where created_at < now() - cast(:age as interval)")
+
+
+class Scheduling:
+    """Claims what is due, loads it, stores what was found."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self.incidents = Incidents(session)
+
+    async def claim_due(self, limit: int) -> Sequence[ScheduledCheck]:
+        """
+        Lease up to `limit` integrations that are due, by the database's clock.
+
+        Each is leased once, however many schedulers run. One whose lease ended without a
+        result is due again.
+        """
+        rows = await self._session.execute(
+            _CLAIM,
+            {
+                "limit": limit,
+                "margin": LEASE_MARGIN,
+                "check_ids": [new_id() for _ in range(limit)],
+            },
+        )
+        return [
+            ScheduledCheck(
+                integration_id=row.integration_id,
+                check_id=row.check_id,
+                lease_token=row.lease_token,
+            )
+            for row in rows
+        ]
+
+    async def load_scheduled(self, checks: Sequence[ScheduledCheck]) -> Sequence[Target]:
+        """What is to be checked, of the checks whose lease still holds."""
+        rows = await self._session.execute(
+            _SCHEDULED_TARGETS,
+            {
+                "integration_ids": [check.integration_id for check in checks],
+                "check_ids": [check.check_id for check in checks],
+                "lease_tokens": [check.lease_token for check in checks],
+            },
+        )
+        return [_target(row, CheckTrigger.SCHEDULE) for row in rows]
+
+    async def find_requested(self, check_id: UUID) -> Target | None:
+        """What is to be checked, or None if the request was answered or withdrawn."""
+        row = (await self._session.execute(_REQUESTED_TARGET, {"check_id": check_id})).one_or_none()
+        return None if row is None else _target(row, CheckTrigger.ON_DEMAND)
+
+    async def lock(self, integration_ids: Sequence[UUID]) -> dict[UUID, State]:
+        """Read and hold the state of integrations, always in the order of their ids."""
+        ids = sorted(set(integration_ids))
+        held = (await self._session.execute(_LOCK, {"ids": ids})).all()
+        catalog = {row.id: row for row in await self._session.execute(_CATALOG, {"ids": ids})}
+        return {row.integration_id: _state(row, catalog[row.integration_id]) for row in held}
+
+    async def finish_requests(self, check_ids: Sequence[UUID]) -> set[UUID]:
+        """Take requests off the list, and say which were on it: the others were answered before."""
+        if not check_ids:
+            return set()
+        rows = await self._session.execute(_FINISH_REQUESTS, {"ids": list(check_ids)})
+        return {row.check_id for row in rows}
+
+    async def already_stored(self, outcomes: Sequence[Outcome]) -> set[UUID]:
+        """Which of these checks are in the history."""
+        rows = await self._session.execute(
+            _ALREADY_STORED,
+            {
+                "ids": [outcome.target.check_id for outcome in outcomes],
+                "integration_ids": [outcome.target.integration_id for outcome in outcomes],
+            },
+        )
+        return {row.check_id for row in rows}
+
+    async def add_history(self, outcomes: Sequence[Outcome]) -> None:
+        rows = [_history_row(outcome) for outcome in outcomes]
+        await self._session.execute(_ADD_HISTORY, {"rows": _as_json(rows)})
+
+    async def save(self, counted: Sequence[Counted]) -> None:
+        """Store the state after outcomes: at most one for each integration."""
+        rows = [_state_row(each) for each in counted]
+        await self._session.execute(_SAVE, {"rows": _as_json(rows)})
+
+    async def set_status(self, integration_id: UUID, status: IntegrationStatus) -> None:
+        await self._session.execute(_SET_STATUS, {"id": integration_id, "status": status})
+
+    async def count_groups(self) -> Sequence[GroupCount]:
+        rows = await self._session.execute(_GROUPS)
+        return [GroupCount(row[0], row[1], IntegrationStatus(row[2]), row[3]) for row in rows]
+
+    async def seconds_late(self) -> float:
+        """How long the check that is most overdue has been due."""
+        return float(await self._session.scalar(_LATE) or 0)
+
+    async def make_partitions(self, days: int) -> int:
+        """Make the history's partitions of the days ahead, and say how many were missing."""
+        return int(await self._session.scalar(_MAKE_PARTITIONS, {"days": days}) or 0)
+
+    async def purge_idempotency_keys(self, age: timedelta) -> None:
+        await self._session.execute(_PURGE_KEYS, {"age": age})
+
+
+def _as_json(rows: Sequence[dict[str, Any]]) -> str:
+    # `default`: the driver's UUIDs are a subclass, which orjson does not take by itself.
+    return orjson.dumps(rows, default=str).decode()
+
+
+def _target(row: Any, trigger: CheckTrigger) -> Target:
+    return Target(
+        check_id=row.check_id,
+        trigger=trigger,
+        integration_id=row.id,
+        tenant_id=row.tenant_id,
+        provider_type=row.type,
+        config=row.config_json,
+        auth_ref_uri=row.auth_ref_uri,
+        timeout_seconds=row.check_timeout_seconds,
+        version=row.version,
+        checks_before=row.checks_done,
+        connection=None if row.connection is None else Connection.model_validate(row.connection),
+        lease_token=row.lease_token,
+    )
+
+
+def _state(held: Any, catalog: Any) -> State:
+    return State(
+        integration_id=held.integration_id,
+        tenant_id=held.tenant_id,
+        version=catalog.version,
+        status=IntegrationStatus(catalog.status),
+        status_since=held.status_since,
+        failure_threshold=catalog.failure_threshold,
+        success_threshold=catalog.success_threshold,
+        consecutive_failures=held.consecutive_failures,
+        consecutive_successes=held.consecutive_successes,
+        failing_since=held.failing_since,
+        last_error_code=None if held.last_error_code is None else ErrorCode(held.last_error_code),
+        lease_token=held.lease_token,
+        leased=held.leased,
+    )
+
+
+def _history_row(outcome: Outcome) -> dict[str, Any]:
+    target = outcome.target
+    return {
+        "check_id": target.check_id,
+        "tenant_id": target.tenant_id,
+        "integration_id": target.integration_id,
+        "checked_at": outcome.checked_at,
+        "status": outcome.result.status,
+        "latency_ms": outcome.latency_ms,
+        "error_message": outcome.result.error_message,
+        "error_code": outcome.result.error_code,
+        "trigger": target.trigger,
+        "steps": [step.model_dump(mode="json") for step in outcome.steps],
+        "worker": outcome.worker,
+        "integration_version": target.version,
+    }
+
+
+def _state_row(counted: Counted) -> dict[str, Any]:
+    outcome = counted.outcome
+    finished = FinishedCheck(
+        check_id=outcome.target.check_id,
+        integration_id=outcome.target.integration_id,
+        trigger=outcome.target.trigger,
+        status=outcome.result.status,
+        error_code=outcome.result.error_code,
+        error_message=outcome.result.error_message,
+        latency_ms=outcome.latency_ms,
+        checked_at=outcome.checked_at,
+        steps=list(outcome.steps),
+    )
+    is_healthy = outcome.result.status == "healthy"
+    return {
+        "integration_id": outcome.target.integration_id,
+        "scheduled": outcome.target.lease_token is not None,
+        "recheck_seconds": counted.recheck_seconds,
+        "status_since": counted.status_since,
+        "consecutive_failures": counted.consecutive_failures,
+        "consecutive_successes": counted.consecutive_successes,
+        "failing_since": counted.failing_since,
+        "last_check": finished.model_dump(mode="json"),
+        "healthy_at": outcome.checked_at if is_healthy else None,
+        "connection": outcome.connection and outcome.connection.model_dump(mode="json"),
+    }

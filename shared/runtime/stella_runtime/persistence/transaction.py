@@ -1,0 +1,194 @@
+"""
+Transactions: the only commit in the code.
+
+A tenant's transaction sees that tenant's rows alone. The scheduler, the workers, discovery
+and the relay work across tenants, through a way of their own with a name of its own.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from stella_contracts.errors import DatabaseUnavailable, Unavailable
+from stella_runtime.messaging.relay import OutboxMessage
+from stella_runtime.persistence.audit_logs import AuditLogs
+from stella_runtime.persistence.base import TenantSession
+from stella_runtime.persistence.check_requests import CheckRequests
+from stella_runtime.persistence.health_checks import HealthChecks
+from stella_runtime.persistence.idempotency_keys import IdempotencyKeys
+from stella_runtime.persistence.incidents import Incidents
+from stella_runtime.persistence.integrations import Integrations
+from stella_runtime.persistence.outbox import Outbox
+from stella_runtime.persistence.plugin_metadata import PluginMetadata
+from stella_runtime.persistence.schedule_state import ScheduleState
+from stella_runtime.persistence.scheduling import Scheduling
+
+# Classes of SQLSTATE that say "not now": connection (08), resources (53), operator (57),
+# system (58), rollback (40: serialization failure, deadlock), lock not available (55P03).
+_UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
+_UNDEFINED_TABLE = "42P01"
+
+
+class SchemaMissing(Unavailable):
+    """The database is there, our tables are not."""
+
+    code = "schema_missing"
+
+    def __init__(self) -> None:
+        super().__init__("The database has no schema of ours. Run: stella db upgrade")
+
+
+class Transaction:
+    """One tenant's view of the database, until it is committed or rolled back."""
+
+    def __init__(self, session: AsyncSession, tenant_id: str) -> None:
+        self._session = session
+        self.tenant_id = tenant_id
+        self.outbox = Outbox(session)
+
+    @cached_property
+    def integrations(self) -> Integrations:
+        return Integrations(self._session, self.tenant_id)
+
+    @cached_property
+    def schedule(self) -> ScheduleState:
+        return ScheduleState(self._session, self.tenant_id)
+
+    @cached_property
+    def health_checks(self) -> HealthChecks:
+        return HealthChecks(self._session)
+
+    @cached_property
+    def check_requests(self) -> CheckRequests:
+        return CheckRequests(self._session, self.tenant_id)
+
+    @cached_property
+    def incidents(self) -> Incidents:
+        return Incidents(self._session)
+
+    @cached_property
+    def audit_logs(self) -> AuditLogs:
+        return AuditLogs(self._session, self.tenant_id)
+
+    @cached_property
+    def idempotency_keys(self) -> IdempotencyKeys:
+        return IdempotencyKeys(self._session, self.tenant_id)
+
+    @cached_property
+    def plugins(self) -> PluginMetadata:
+        return PluginMetadata(self._session)
+
+
+class SystemTransaction:
+    """What the services' own work needs, across tenants. Never handed to a caller's request."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self.outbox = Outbox(session)
+        self.scheduling = Scheduling(session)
+        self.plugins = PluginMetadata(session)
+
+
+class Database:
+    """The pool, and the two ways in."""
+
+    def __init__(
+        self, engine: AsyncEngine, *, on_outbox: Callable[[], None] = lambda: None
+    ) -> None:
+        self._engine = engine
+        self._on_outbox = on_outbox
+        self._tenant_sessions = async_sessionmaker(
+            engine, sync_session_class=TenantSession, expire_on_commit=False, autoflush=False
+        )
+        self._system_sessions = async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+
+    def announce_commits_to(self, wake: Callable[[], None]) -> None:
+        """Call `wake` after each commit that put something into the outbox."""
+        self._on_outbox = wake
+
+    @asynccontextmanager
+    async def transaction(self, tenant_id: str) -> AsyncIterator[Transaction]:
+        """
+        Commits on the way out, rolls back on an exception.
+
+        Raises DatabaseUnavailable when the database is away, out of connections, or gave up
+        on a lock or a statement.
+        """
+        with _driver_errors():
+            async with self._tenant_sessions(info={"tenant_id": tenant_id}) as session:
+                transaction = Transaction(session, tenant_id)
+                yield transaction
+                await self._finish(session, transaction.outbox)
+
+    @asynccontextmanager
+    async def system_transaction(self) -> AsyncIterator[SystemTransaction]:
+        """As `transaction`, across all tenants."""
+        with _driver_errors():
+            async with self._system_sessions() as session:
+                transaction = SystemTransaction(session)
+                yield transaction
+                await self._finish(session, transaction.outbox)
+
+    async def _finish(self, session: AsyncSession, outbox: Outbox) -> None:
+        await session.flush()
+        await outbox.flush()
+        await session.commit()
+        if outbox.used:
+            self._on_outbox()
+
+    async def check(self) -> None:
+        """Raise DatabaseUnavailable unless a query is answered."""
+        with _driver_errors():
+            async with self._engine.connect() as connection:
+                await connection.execute(text("select 1"))
+
+    async def check_schema(self) -> None:
+        """Raise DatabaseUnavailable unless it answers, SchemaMissing unless it has our tables."""
+        with _driver_errors():
+            async with self._engine.connect() as connection:
+                found = await connection.scalar(text("select to_regclass('idempotency_keys')"))
+        if found is None:
+            raise SchemaMissing
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    # The relay's view of the outbox: each step is a transaction, so that none is open while
+    # the broker is awaited.
+
+    async def claim(self, limit: int) -> Sequence[OutboxMessage]:
+        async with self.system_transaction() as transaction:
+            return await transaction.outbox.claim(limit)
+
+    async def mark_published(self, sequences: Sequence[int]) -> None:
+        async with self.system_transaction() as transaction:
+            await transaction.outbox.mark_published(sequences)
+
+    async def release(self, sequences: Sequence[int]) -> None:
+        async with self.system_transaction() as transaction:
+            await transaction.outbox.release(sequences)
+
+
+@contextmanager
+def _driver_errors() -> Iterator[None]:
+    """Turn the driver's ways of saying "not now" into ours."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise DatabaseUnavailable from error
+    except DBAPIError as error:
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if state == _UNDEFINED_TABLE:
+            raise SchemaMissing from error
+        if error.connection_invalidated or state == "55P03" or state[:2] in _UNAVAILABLE_CLASSES:
+            raise DatabaseUnavailable from error
+        raise
+    except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
+        # The driver raises these bare while it connects.
+        raise DatabaseUnavailable from error
