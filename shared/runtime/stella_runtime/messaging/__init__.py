@@ -1,0 +1,1 @@
+"""The bus: messages between processes, and out to subscribers."""
