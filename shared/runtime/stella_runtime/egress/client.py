@@ -1,0 +1,110 @@
+"""Lends each check an httpx client that costs next to nothing to make."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import aiohttp
+import httpx
+
+from stella_contracts.manifest import Manifest
+from stella_contracts.plugin import Steps
+from stella_runtime.egress.connector import (
+    GuardedConnector,
+    GuardedResolver,
+    Lookup,
+    ask_system,
+    tls_context,
+)
+from stella_runtime.egress.origins import origins_of
+from stella_runtime.egress.policy import EgressPolicy, Network
+from stella_runtime.egress.transport import GuardedTransport
+
+_ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+
+
+class Egress:
+    """The connections of one process, and the clients that use them."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+        self._template = httpx.AsyncClient(
+            transport=httpx.AsyncBaseTransport(),
+            headers={
+                "User-Agent": f"stella-integrations/{version('stella-integrations')}",
+                "Accept-Encoding": "gzip",
+            },
+            # The deadline of the check is the limit.
+            timeout=httpx.Timeout(None),
+            trust_env=False,
+        )
+
+    def client(
+        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
+    ) -> httpx.AsyncClient:
+        """
+        A client for one check of the integration with these settings.
+
+        It calls the origins that settings and manifest name and no other, as far as the egress
+        policy lets it, follows no redirect, keeps no cookie, and reads no more than 1 MiB.
+        New connections are added to the steps. It need not be closed.
+        """
+        transport = GuardedTransport(self._session, origins_of(manifest, settings), steps)
+        return _ClientOfACheck(self._template, transport)
+
+
+@asynccontextmanager
+async def open_egress(
+    allow: Iterable[Network] = (),
+    *,
+    authorities: str | None = None,
+    lookup: Lookup = ask_system,
+) -> AsyncIterator[Egress]:
+    """
+    Open the way out.
+
+    `allow` are the private and loopback networks that may be reached, `authorities` the
+    certificates (PEM) to trust in place of the system's.
+    """
+    policy = EgressPolicy(allow)
+    resolver = GuardedResolver(policy, lookup)
+    connector = GuardedConnector(policy, resolver, tls_context(authorities))
+    try:
+        async with aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_ADDED_BY_AIOHTTP,
+        ) as session:
+            yield Egress(session)
+    finally:
+        await resolver.close()
+
+
+class _NoCookies(httpx.Cookies):
+    """Keeps nothing: a session of one check must not help the next."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        pass
+
+    def set_cookie_header(self, request: httpx.Request) -> None:
+        pass
+
+
+class _ClientOfACheck(httpx.AsyncClient):
+    """
+    A copy of a client with a transport and headers of its own.
+
+    Making a client takes httpx as long as aiohttp takes for a request, so it is not made anew:
+    the state of the template is taken over, and what a plugin may change is copied.
+    """
+
+    def __init__(self, template: httpx.AsyncClient, transport: httpx.AsyncBaseTransport) -> None:
+        # Not super().__init__(), see above. Rests on the attributes of httpx 0.28.
+        self.__dict__.update(vars(template))
+        self._transport = transport
+        self._headers = httpx.Headers(template.headers)
+        self._event_hooks: dict[str, list[Any]] = {"request": [], "response": []}
+        self._cookies = _NoCookies()

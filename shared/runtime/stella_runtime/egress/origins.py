@@ -1,0 +1,51 @@
+"""To whom an integration's requests, and with them its secret, may go."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import httpx
+
+from stella_contracts.manifest import Manifest
+
+_PORTS = {"http": 80, "https": 443}
+_ENDPOINT = "endpoint"
+
+
+class Origin(NamedTuple):
+    """What of a URL decides who gets a request."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+def origin_of(url: httpx.URL) -> Origin | None:
+    """The origin of a URL, or None if it is none that HTTP can reach."""
+    scheme = url.scheme
+    default = _PORTS.get(scheme)
+    if default is None or not url.raw_host:
+        return None
+    port = default if url.port is None else url.port
+    return Origin(scheme, url.raw_host.decode("ascii"), port) if 0 < port < 65536 else None
+
+
+def origins_of(manifest: Manifest, settings: Mapping[str, Any]) -> frozenset[Origin]:
+    """
+    Those that the config names, and over HTTPS those that the manifest names besides.
+
+    An allowed host may name a port, such as `auth.example:8443`.
+    """
+    named = [settings.get(field) for field in {_ENDPOINT, *manifest.identity_fields}]
+    urls = [value for value in named if isinstance(value, str)]
+    urls += [f"https://{host}" for host in manifest.allowed_hosts]
+    return frozenset(origin for url in urls if (origin := _parsed(url)) is not None)
+
+
+@lru_cache(1024)
+def _parsed(url: str) -> Origin | None:
+    # What is no URL is no origin: every request is then refused, which is what is safe.
+    try:
+        return origin_of(httpx.URL(url))
+    except (httpx.InvalidURL, ValueError):
+        return None

@@ -1,0 +1,58 @@
+"""To whom requests may go, by config and manifest."""
+
+from typing import Any
+
+import pytest
+
+from stella_contracts.manifest import Manifest
+from stella_runtime.egress.origins import Origin, origins_of
+
+
+def a_manifest(**fields: Any) -> Manifest:
+    return Manifest(
+        id="harbor",
+        provider_type="harbor",
+        version="1.0.0",
+        api_version=1,
+        entry_point="stella_plugin_harbor.plugin:HarborPlugin",
+        config_schema={},
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "origin"),
+    [
+        pytest.param("https://a.test", Origin("https", "a.test", 443), id="default port"),
+        pytest.param("https://a.test:443/x", Origin("https", "a.test", 443), id="same port"),
+        pytest.param("http://A.test:8080/x/", Origin("http", "a.test", 8080), id="upper case"),
+        pytest.param("https://ü.test", Origin("https", "xn--tda.test", 443), id="not ASCII"),
+        pytest.param("https://[::1]:1/", Origin("https", "::1", 1), id="IPv6"),
+    ],
+)
+def test_endpoint_is_the_origin(endpoint: str, origin: Origin) -> None:
+    assert origins_of(a_manifest(), {"endpoint": endpoint}) == {origin}
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["file:///etc/passwd", "a.test", "https://", "https://a.test:99999", "", 7, None]
+)
+def test_what_is_no_url_of_http_is_no_origin(endpoint: object) -> None:
+    assert origins_of(a_manifest(), {"endpoint": endpoint}) == frozenset()
+
+
+def test_manifest_adds_hosts_over_https() -> None:
+    manifest = a_manifest(allowed_hosts=["auth.test", "api.test:8443"])
+
+    assert origins_of(manifest, {}) == {
+        Origin("https", "auth.test", 443),
+        Origin("https", "api.test", 8443),
+    }
+
+
+def test_identity_fields_are_origins_too() -> None:
+    manifest = a_manifest(identity_fields=["registry", "project"])
+
+    found = origins_of(manifest, {"registry": "https://r.test", "project": "library"})
+
+    assert found == {Origin("https", "r.test", 443)}
