@@ -1,0 +1,1 @@
+"""The places where plugins are found and loaded."""
