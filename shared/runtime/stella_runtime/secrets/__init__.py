@@ -1,0 +1,5 @@
+"""From a reference to a secret, read when it is needed and kept nowhere."""
+
+from stella_runtime.secrets.resolver import SecretResolver
+
+__all__ = ["SecretResolver"]

@@ -1,0 +1,166 @@
+"""Every metric of the system: its name, labels and buckets."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+_LATENCY_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# Of a group the worst is shown. What is not known or switched off is nobody's outage.
+_VALUE_OF_STATUS = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """How many integrations of one type and tenant have each status."""
+
+    provider_type: str
+    tenant_id: str
+    counts: Mapping[str, int]
+
+
+class Metrics:
+    """The metrics of one process, on a registry of their own."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._health_status = Gauge(
+            "integration_health_status",
+            "Worst status of the integrations of a type and tenant: 1 healthy, 0.5 degraded, "
+            "0 unhealthy. Unknown and disabled ones do not count.",
+            ["type", "tenant"],
+            registry=self.registry,
+        )
+        self._health_integrations = Gauge(
+            "integration_health_integrations",
+            "Integrations of a type and tenant by status.",
+            ["type", "tenant", "status"],
+            registry=self.registry,
+        )
+        self._health_latency = Histogram(
+            "integration_health_latency_ms",
+            "How long a health check took, in milliseconds.",
+            ["type", "tenant"],
+            buckets=_LATENCY_MS,
+            registry=self.registry,
+        )
+        # prometheus-client appends `_total` to the name of a counter.
+        self._crud = Counter(
+            "integration_crud",
+            "Calls that read or changed the catalog.",
+            ["action"],
+            registry=self.registry,
+        )
+        self._checks = Counter(
+            "integration_checks",
+            "Health checks by what they found and who asked for them.",
+            ["type", "status", "error_code", "trigger"],
+            registry=self.registry,
+        )
+        self._stale = Counter(
+            "integration_stale_results",
+            "Results that were not counted: another worker's lease, or an older configuration.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._lag = Gauge(
+            "integration_schedule_lag_seconds",
+            "How long the check that is most overdue has been due.",
+            registry=self.registry,
+        )
+        self._claimed = Counter(
+            "integration_checks_claimed",
+            "Due checks that were handed to the queue.",
+            registry=self.registry,
+        )
+        self._outbox = Gauge(
+            "integration_outbox_messages",
+            "Committed messages that are not published yet.",
+            registry=self.registry,
+        )
+        self._outbox_age = Gauge(
+            "integration_outbox_oldest_seconds",
+            "Age of the oldest unpublished message.",
+            registry=self.registry,
+        )
+        self._requests = Histogram(
+            "integration_http_request_seconds",
+            "Requests by route and status.",
+            ["method", "route", "status"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._scans = Counter(
+            "plugin_scans", "Scans of the plugin paths.", ["outcome"], registry=self.registry
+        )
+        self._plugins = Gauge(
+            "plugins_known", "Plugins by state.", ["state"], registry=self.registry
+        )
+
+    def crud(self, action: str) -> None:
+        self._crud.labels(action).inc()
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).observe(seconds)
+
+    def check(
+        self,
+        *,
+        provider_type: str,
+        tenant_id: str,
+        status: str,
+        error_code: str | None,
+        trigger: str,
+        latency_ms: float,
+    ) -> None:
+        self._checks.labels(provider_type, status, error_code or "", trigger).inc()
+        self._health_latency.labels(provider_type, tenant_id).observe(latency_ms)
+
+    def stale(self, reason: str) -> None:
+        self._stale.labels(reason).inc()
+
+    def claimed(self, checks: int) -> None:
+        self._claimed.inc(checks)
+
+    def schedule_lag(self, seconds: float) -> None:
+        self._lag.set(seconds)
+
+    def outbox(self, messages: int, oldest_seconds: float) -> None:
+        self._outbox.set(messages)
+        self._outbox_age.set(oldest_seconds)
+
+    def groups(self, groups: Iterable[Group]) -> None:
+        """Replace the health of every group: one that is gone must not stay as it was."""
+        self._health_status.clear()
+        self._health_integrations.clear()
+        for group in groups:
+            for status, count in group.counts.items():
+                self._health_integrations.labels(group.provider_type, group.tenant_id, status).set(
+                    count
+                )
+            values = [_VALUE_OF_STATUS[s] for s in group.counts if s in _VALUE_OF_STATUS]
+            if values:
+                self._health_status.labels(group.provider_type, group.tenant_id).set(min(values))
+
+    def scan(self, outcome: str) -> None:
+        self._scans.labels(outcome).inc()
+
+    def plugins(self, counts: Mapping[str, int]) -> None:
+        self._plugins.clear()
+        for state, count in counts.items():
+            self._plugins.labels(state).set(count)
+
+    def exposition(self) -> bytes:
+        """What Prometheus reads."""
+        return generate_latest(self.registry)

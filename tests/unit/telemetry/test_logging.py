@@ -1,0 +1,70 @@
+"""What a log line looks like."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from stella_runtime.telemetry.logging import configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_line_is_json_with_the_names_of_the_api(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", service="api")
+
+    structlog.get_logger().info(
+        "integration_checked",
+        integration_id="i",
+        tenant_id="acme",
+        provider_type="harbor",
+        action="health_check",
+    )
+
+    line = json.loads(capsys.readouterr().out)
+    assert line["event"] == "integration_checked"
+    assert line["service"] == "api"
+    named = {name: line[name] for name in ("integrationId", "tenantId", "providerType", "action")}
+    assert named == {
+        "integrationId": "i",
+        "tenantId": "acme",
+        "providerType": "harbor",
+        "action": "health_check",
+    }
+
+
+@pytest.mark.parametrize("name", ["authorization", "token", "password", "secret"])
+def test_a_field_that_is_a_secret_is_masked(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    configure_logging("info", service="api")
+
+    structlog.get_logger().info("token_renewed", **{name: "hunter2"})
+
+    assert "hunter2" not in capsys.readouterr().out
+
+
+def test_other_libraries_write_the_same_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", service="api")
+
+    logging.getLogger("somebody.else").warning("it is late")
+
+    line = json.loads(capsys.readouterr().out)
+    assert (line["event"], line["level"], line["service"]) == ("it is late", "warning", "api")
+
+
+def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning", service="api")
+
+    structlog.get_logger().info("integration_checked")
+
+    assert capsys.readouterr().out == ""
