@@ -1,0 +1,121 @@
+"""Builds and serves the application; the only module that knows every part."""
+
+from contextlib import AsyncExitStack
+
+import httpx
+import structlog
+
+from stella_api import problems
+from stella_api.audit.routes import router as audit
+from stella_api.authentication import Authenticator
+from stella_api.cursors import Cursors
+from stella_api.health.routes import router as health
+from stella_api.integrations.routes import router as integrations
+from stella_api.keys import Keys
+from stella_api.middleware import BodyBounds, RequestContext, Unexpected
+from stella_api.openapi import Described, operation_id
+from stella_api.plugin_catalog import PluginCatalog
+from stella_api.plugins.routes import router as plugins
+from stella_api.settings import ApiSettings
+from stella_api.waiting import Waiting
+from stella_runtime.lifecycle import supervise
+from stella_runtime.messaging.bus import Bus
+from stella_runtime.messaging.rabbitmq import open_bus
+from stella_runtime.messaging.relay import Relay
+from stella_runtime.operations import Dependency, routes, serving
+from stella_runtime.persistence import Database, open_engine
+from stella_runtime.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+DESCRIPTION = """
+Every connection to an external tool, whether it works right now, and if not, why and since when.
+
+Errors are problems (RFC 9457) whose `type` is stable. Lists are paged by cursor. Changes are
+guarded by `If-Match`, registrations by `Idempotency-Key`.
+"""
+
+
+class Api:
+    """The service as a part of a process, its own or one that it shares."""
+
+    def __init__(
+        self, settings: ApiSettings, database: Database, bus: Bus, metrics: Metrics
+    ) -> None:
+        self._http = httpx.AsyncClient(trust_env=False)
+        keys = Keys(settings.jwks_url, self._http)
+        self._waiting = Waiting(bus)
+        app = Described(
+            title="Stella Ops Integrations",
+            version="0.1.0",
+            description=DESCRIPTION,
+            redirect_slashes=False,
+            generate_unique_id_function=operation_id,
+            redoc_url=None,
+        )
+        app.state.database = database
+        app.state.authenticator = Authenticator(settings, keys)
+        app.state.cursors = Cursors(settings.signing_key)
+        app.state.plugin_catalog = PluginCatalog()
+        app.state.waiting = self._waiting
+        app.state.metrics = metrics
+        problems.install(app)
+        # Discovery first: its path under /integrations must not be taken for an id.
+        for router in (plugins, integrations, health, audit):
+            app.include_router(router, prefix="/api/v1")
+        app.router.routes.extend(
+            routes(
+                {
+                    "database": Dependency(database.check_schema),
+                    "bus": Dependency(bus.check, required=False),
+                    "keys": Dependency(keys.check, required=False),
+                },
+                metrics,
+            )
+        )
+        # The last one added is the outermost.
+        app.add_middleware(BodyBounds, max_bytes=settings.max_body_bytes)
+        app.add_middleware(Unexpected)
+        app.add_middleware(RequestContext, metrics=metrics)
+        self.application = app
+
+    async def run(self) -> None:
+        """Listen for replies until cancelled."""
+        # Not `async with`: a request that came first has opened the client already.
+        try:
+            await self._waiting.run()
+        finally:
+            await self._http.aclose()
+
+
+async def serve(settings: ApiSettings) -> None:
+    """Run until a signal: stop taking requests, finish those that run, close."""
+    metrics = Metrics()
+    engine = open_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        application="stella-api",
+    )
+    database = Database(engine)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        bus = await stack.enter_async_context(
+            open_bus(
+                settings.amqp_url.get_secret_value(),
+                name="stella-api",
+                drain_seconds=settings.drain_seconds,
+            )
+        )
+        relay = Relay(database, bus)
+        database.announce_commits_to(relay.wake)
+        api = Api(settings, database, bus, metrics)
+        port = await stack.enter_async_context(
+            serving(
+                api.application,
+                host=settings.host,
+                port=settings.port,
+                drain_seconds=settings.drain_seconds,
+            )
+        )
+        log.info("api_served", host=settings.host, port=port)
+        await supervise(api.run(), relay.run())

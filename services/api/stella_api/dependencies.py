@@ -1,0 +1,96 @@
+"""What a route may ask for, by type."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+
+from stella_api.authentication import Actor, Authenticator
+from stella_api.cursors import Cursors
+from stella_api.plugin_catalog import PluginCatalog
+from stella_api.waiting import Waiting
+from stella_runtime.persistence import Database, Transaction
+from stella_runtime.telemetry.metrics import Metrics
+
+_bearer = HTTPBearer(auto_error=False, description="A JWT of the Authority.")
+
+
+_Authenticate = Callable[..., Awaitable[Actor]]
+
+
+def _actor_with(scope: str) -> _Authenticate:
+    async def authenticate(request: Request, _: Annotated[object, Security(_bearer)]) -> Actor:
+        authenticator: Authenticator = request.app.state.authenticator
+        actor = await authenticator.authenticate(request.headers.get("authorization"))
+        structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
+        actor.require(scope)
+        return actor
+
+    return authenticate
+
+
+def _transaction_of(actor_of: _Authenticate) -> Callable[..., AsyncIterator[Transaction]]:
+    async def transaction(
+        request: Request, actor: Annotated[Actor, Depends(actor_of)]
+    ) -> AsyncIterator[Transaction]:
+        database: Database = request.app.state.database
+        async with database.transaction(actor.tenant_id) as opened:
+            yield opened
+
+    return transaction
+
+
+_reader = _actor_with("integrations:read")
+_writer = _actor_with("integrations:write")
+_operator = _actor_with("integrations:operate")
+_admin = _actor_with("integrations:admin")
+
+Writer = Annotated[Actor, Depends(_writer)]
+Operator = Annotated[Actor, Depends(_operator)]
+Admin = Annotated[Actor, Depends(_admin)]
+
+# "function" commits before the response is sent. The default commits after, and a failed
+# commit would then follow a 201.
+ReadTransaction = Annotated[Transaction, Depends(_transaction_of(_reader), scope="function")]
+WriteTransaction = Annotated[Transaction, Depends(_transaction_of(_writer), scope="function")]
+AdminTransaction = Annotated[Transaction, Depends(_transaction_of(_admin), scope="function")]
+
+
+# All of them async: FastAPI runs the others in threads, which costs more than what they do.
+async def _request_id(request: Request) -> str:
+    return str(request.state.request_id)
+
+
+async def _database(request: Request) -> Database:
+    found: Database = request.app.state.database
+    return found
+
+
+async def _cursors(request: Request) -> Cursors:
+    found: Cursors = request.app.state.cursors
+    return found
+
+
+async def _plugin_catalog(request: Request) -> PluginCatalog:
+    found: PluginCatalog = request.app.state.plugin_catalog
+    return found
+
+
+async def _waiting(request: Request) -> Waiting:
+    found: Waiting = request.app.state.waiting
+    return found
+
+
+async def _metrics(request: Request) -> Metrics:
+    found: Metrics = request.app.state.metrics
+    return found
+
+
+RequestId = Annotated[str, Depends(_request_id)]
+CurrentDatabase = Annotated[Database, Depends(_database)]
+CurrentCursors = Annotated[Cursors, Depends(_cursors)]
+Plugins = Annotated[PluginCatalog, Depends(_plugin_catalog)]
+CurrentWaiting = Annotated[Waiting, Depends(_waiting)]
+CurrentMetrics = Annotated[Metrics, Depends(_metrics)]

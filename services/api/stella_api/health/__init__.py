@@ -1,0 +1,1 @@
+"""Asking for checks; status and history."""

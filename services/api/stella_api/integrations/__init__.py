@@ -1,0 +1,1 @@
+"""The catalog: registering, reading, changing, removing."""

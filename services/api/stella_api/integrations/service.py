@@ -1,0 +1,235 @@
+"""What it means to register, change and remove an integration."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+import structlog
+
+from stella_api.authentication import Actor
+from stella_api.integrations.credentials import find_credentials
+from stella_api.plugin_catalog import PluginCatalog, ProviderSchema
+from stella_contracts.errors import ConfigRejected, VersionMismatch
+from stella_contracts.health import IntegrationStatus
+from stella_contracts.integrations import Integration, IntegrationCreate, IntegrationUpdate
+from stella_contracts.messages import Alert, Event, EventData, EventType, IntegrationChange
+from stella_runtime.ids import new_id
+from stella_runtime.persistence import Transaction
+
+log = structlog.get_logger()
+
+MOST_NAMES = 100
+LONGEST_NAME = 100
+
+_SORTED = orjson.OPT_SORT_KEYS
+_FREE_TEXT = {"name", "description", "tags", "config"}
+"""Where somebody could put a credential."""
+_NEEDS_NEW_CHECK = {"config", "auth_ref_uri", "enabled"}
+"""A change of these makes what was learnt before worthless."""
+_CHANGES_SCHEDULE = {
+    "check_interval_seconds",
+    "check_timeout_seconds",
+    "failure_threshold",
+    "success_threshold",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who asks, in which request."""
+
+    actor: Actor
+    request_id: str
+
+
+def check_fields(fields: Mapping[str, Any], schema: ProviderSchema | None) -> None:
+    """Raise ConfigRejected if a config breaks its schema, or a field holds a credential."""
+    problems = find_credentials(fields)
+    if schema is not None:
+        problems += schema.problems_of(fields["config"])
+    if problems:
+        raise ConfigRejected(problems)
+
+
+async def register(
+    transaction: Transaction, call: Call, new: IntegrationCreate, plugins: PluginCatalog
+) -> Integration:
+    """Store an integration and make it due at once."""
+    schema = await plugins.schema_of(new.type, transaction.plugins)
+    check_fields(new.model_dump(include=_FREE_TEXT), schema)
+    integration = await transaction.integrations.add(
+        new,
+        interval_seconds=new.check_interval_seconds or schema.default_interval_seconds,
+        timeout_seconds=new.check_timeout_seconds or schema.default_timeout_seconds,
+    )
+    await transaction.schedule.add(integration.id, enabled=new.enabled)
+    _tell(transaction, call, EventType.INTEGRATION_CREATED, integration, changed=[])
+    return integration
+
+
+async def change(
+    transaction: Transaction,
+    call: Call,
+    integration_id: UUID,
+    update: IntegrationUpdate,
+    versions: frozenset[int] | None,
+    plugins: PluginCatalog,
+) -> Integration:
+    """Apply what was sent, as the next version. Nothing sent that differs: nothing changes."""
+    await transaction.schedule.lock(integration_id)
+    row = await transaction.integrations.lock(integration_id)
+    before = await transaction.integrations.get(integration_id)
+    _check_version(before, versions)
+    sent = update.changes
+    # Without a new config no plugin is asked for: one that is gone must not keep anyone from
+    # pausing its integrations.
+    has_config = "config" in sent
+    schema = await plugins.schema_of(before.type, transaction.plugins) if has_config else None
+    check_fields({name: sent[name] for name in sent.keys() & _FREE_TEXT}, schema)
+    changes = {name: new for name, new in sent.items() if _differs(before, name, new)}
+    if not changes:
+        return before
+    was_enabled = before.enabled
+    if "enabled" in changes:
+        changes["status"] = (
+            IntegrationStatus.UNKNOWN if changes["enabled"] else IntegrationStatus.DISABLED
+        )
+    await transaction.integrations.change(row, changes)
+    await _reschedule(transaction, integration_id, changes, was_enabled=was_enabled)
+    if changes.get("enabled") is False:
+        await _end_incident(transaction, before)
+    after = await transaction.integrations.get(integration_id)
+    _tell(
+        transaction,
+        call,
+        EventType.INTEGRATION_UPDATED,
+        after,
+        changed=_names_of(before, {n: v for n, v in changes.items() if n != "status"}),
+    )
+    return after
+
+
+async def remove(
+    transaction: Transaction, call: Call, integration_id: UUID, versions: frozenset[int] | None
+) -> None:
+    """Hide it from every reader, check it no more, end its incident."""
+    await transaction.schedule.lock(integration_id)
+    row = await transaction.integrations.lock(integration_id)
+    before = await transaction.integrations.get(integration_id)
+    _check_version(before, versions)
+    await transaction.integrations.delete(row)
+    await transaction.schedule.pause(integration_id)
+    await _end_incident(transaction, before)
+    _tell(transaction, call, EventType.INTEGRATION_DELETED, before, changed=[])
+
+
+def _check_version(current: Integration, versions: frozenset[int] | None) -> None:
+    if versions is not None and current.version not in versions:
+        raise VersionMismatch(current.version)
+
+
+def _differs(before: Integration, name: str, new: Any) -> bool:
+    if name == "auth_ref_uri":
+        return before.auth_ref_uri != (None if new is None else str(new))
+    if name == "config":
+        return not _is_same_json(before.config, new)
+    return bool(getattr(before, name) != new)
+
+
+def _is_same_json(one: Any, other: Any) -> bool:
+    # Python takes 1, 1.0 and true for equal; a plugin may not.
+    return orjson.dumps(one, option=_SORTED) == orjson.dumps(other, option=_SORTED)
+
+
+async def _reschedule(
+    transaction: Transaction, integration_id: UUID, changes: Mapping[str, Any], *, was_enabled: bool
+) -> None:
+    is_enabled = changes.get("enabled", was_enabled)
+    if "enabled" in changes:
+        await transaction.schedule.mark_changed(integration_id)
+    if not is_enabled:
+        await transaction.schedule.pause(integration_id)
+    elif changes.keys() & _NEEDS_NEW_CHECK:
+        await transaction.schedule.restart(integration_id)
+    elif changes.keys() & _CHANGES_SCHEDULE:
+        await transaction.schedule.make_due(integration_id)
+
+
+async def _end_incident(transaction: Transaction, integration: Integration) -> None:
+    """Nobody is told of the end of an outage that is not looked at any more, but by this."""
+    incident = await transaction.incidents.resolve_once(integration.id)
+    if incident is None:
+        return
+    alert = Alert(
+        integration_id=integration.id,
+        provider_type=integration.type,
+        incident_id=incident.id,
+        status=IntegrationStatus.DISABLED,
+        error_code=incident.error_code,
+        error_message=incident.error_message,
+        since=incident.since,
+        resolved_at=incident.resolved_at,
+    )
+    _report(transaction, EventType.ALERT_RESOLVED, alert)
+
+
+def _names_of(before: Integration, changes: Mapping[str, Any]) -> list[str]:
+    """Names of changed fields as they are in JSON; of the config, the changed keys."""
+    names: list[str] = []
+    for name, new in changes.items():
+        alias = Integration.model_fields[name].alias or name
+        if name != "config":
+            names.append(alias)
+            continue
+        keys = before.config.keys() | new.keys()
+        differing = (
+            key
+            for key in keys
+            if (key in new) != (key in before.config)
+            or not _is_same_json(before.config.get(key), new.get(key))
+        )
+        names += [f"config.{key[:LONGEST_NAME]}" for key in differing]
+    return sorted(names)[:MOST_NAMES]
+
+
+def _tell(
+    transaction: Transaction,
+    call: Call,
+    event_type: EventType,
+    integration: Integration,
+    *,
+    changed: list[str],
+) -> None:
+    """The audit entry, the event and the log line of one change."""
+    details: dict[str, Any] = {"name": integration.name, "type": integration.type}
+    if changed:
+        details["changed"] = changed
+    transaction.audit_logs.add(
+        event_type,
+        actor=call.actor.subject,
+        request_id=call.request_id,
+        integration_id=integration.id,
+        details=details,
+    )
+    change_told = IntegrationChange(
+        integration_id=integration.id,
+        provider_type=integration.type,
+        name=integration.name,
+        version=integration.version,
+        changed=changed,
+    )
+    _report(transaction, event_type, change_told)
+    log.info(
+        event_type.replace(".", "_"),
+        action=event_type,
+        integration_id=str(integration.id),
+        provider_type=integration.type,
+    )
+
+
+def _report(transaction: Transaction, event_type: EventType, data: EventData) -> None:
+    transaction.outbox.report(
+        Event.of(new_id(), event_type, data, service="api", tenant_id=transaction.tenant_id)
+    )

@@ -1,0 +1,206 @@
+"""Around every request: its id, its log line, its metrics, the bounds of its body."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from urllib.parse import unquote
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stella_api.problems import problem, problem_of
+from stella_api.strict_json import check_json
+from stella_contracts.errors import Malformed
+from stella_runtime.ids import new_id
+from stella_runtime.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+BODY_SECONDS = 30.0
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_JSON = re.compile(r"application/json(\s*;\s*charset=(utf-8|\"utf-8\"))?", re.IGNORECASE)
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+_SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+class RequestContext:
+    """Gives a request its id, and tells of it once it is answered."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else str(new_id())
+        scope.setdefault("state", {})["request_id"] = request_id
+        # Not all of them: `service` is bound for the life of the process.
+        structlog.contextvars.unbind_contextvars("tenant_id")
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        started = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                for name, value in _SECURITY_HEADERS.items():
+                    headers[name] = value
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._tell(scope, status, time.perf_counter() - started)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.request(scope["method"], route, status, seconds)
+        if scope["path"] not in {"/healthz", "/readyz", "/metrics"}:
+            identifier = scope.get("path_params", {}).get("integration_id")
+            log.info(
+                "request_handled",
+                action=f"{scope['method']} {route}",
+                **({"integration_id": identifier[:64]} if identifier else {}),
+                status=status,
+                latency_ms=round(seconds * 1000, 1),
+            )
+
+
+class Unexpected:
+    """Answers what nobody foresaw with a problem that shows nothing of the inside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:
+            if scope["type"] != "http" or started:
+                raise
+            log.exception("request_failed", error=type(error).__name__)
+            answer = problem(
+                500,
+                "internal_error",
+                "Something is wrong on our side. The request id finds it in our log.",
+                request_id=scope["state"]["request_id"],
+            )
+            await answer(scope, receive, send)
+
+
+class _Refusal(Exception):
+    """Why a request is not passed on."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+
+
+class BodyBounds:
+    """Reads a body at most as large as allowed, in bounded time, and as JSON that can be stored."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = scope["state"]["request_id"]
+        try:
+            _check_url(scope)
+            if scope["method"] in _WITH_BODY and scope["path"].startswith("/api/"):
+                body = await self._read(scope, receive)
+                receive = _replay(body, receive)
+        except _Refusal as refusal:
+            answer = problem(refusal.status, refusal.code, refusal.detail, request_id=request_id)
+            if refusal.status in {408, 413}:
+                # What is left of the body is not waited for.
+                answer.headers["Connection"] = "close"
+            await answer(scope, receive, send)
+        except Malformed as error:
+            await problem_of(error, request_id=request_id)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body, which may be empty. Raises _Refusal, or MalformedBody."""
+        headers = Headers(scope=scope)
+        too_large = _Refusal(
+            413, "body_too_large", f"A body may have {self._max_bytes} bytes at most."
+        )
+        declared = headers.get("content-length", "0")
+        if declared.isdecimal() and int(declared[:18]) > self._max_bytes:
+            raise too_large
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in _chunks(receive):
+                    body += chunk
+                    if len(body) > self._max_bytes:
+                        raise too_large
+        except TimeoutError as error:
+            raise _Refusal(
+                408, "request_timeout", f"The body did not arrive within {BODY_SECONDS:.0f} s."
+            ) from error
+        if body:
+            if not _JSON.fullmatch(headers.get("content-type", "").strip()):
+                raise _Refusal(
+                    415, "unsupported_media_type", "Send Content-Type: application/json."
+                )
+            check_json(bytes(body))
+        return bytes(body)
+
+
+def _check_url(scope: Scope) -> None:
+    if b"%00" in scope["query_string"] or "\x00" in unquote(scope["path"]):
+        raise _Refusal(400, "malformed_url", "The URL holds a NUL character.")
+
+
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            # Half a body may be JSON, and another than was meant.
+            raise _Refusal(400, "malformed_body", "The connection ended within the body.")
+        yield message.get("body", b"")
+        more = message.get("more_body", False)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def replay() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
