@@ -1,0 +1,1 @@
+"""Schedules and runs the health checks of integrations."""

@@ -1,0 +1,284 @@
+"""Reads the secret, calls the plugin under one deadline, times it, and says what was found."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import httpx
+import structlog
+
+from stella_contracts.auth_ref import AuthRef
+from stella_contracts.errors import MalformedAuthRef, PluginUnavailable, SecretUnavailable
+from stella_contracts.failures import failure_of, result_of
+from stella_contracts.health import CheckTrigger, ErrorCode, HealthResult, HealthStatus
+from stella_contracts.integrations import Connection
+from stella_contracts.manifest import Manifest
+from stella_contracts.plugin import (
+    CheckFailed,
+    IntegrationConfig,
+    IntegrationPlugin,
+    PluginContext,
+    Secret,
+    Steps,
+    ValidationResult,
+)
+from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
+from stella_health_worker.scrubbing import PluginLog, Scrubber
+from stella_runtime.persistence.scheduling import Outcome, Target
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 1.0
+"""How long a plugin that was cancelled may take to end."""
+
+ABANDONED_LIMIT = 20
+"""With so many checks that ignore being cancelled, a plugin is called no more until some end."""
+
+STEPS_LIMIT = 32
+
+
+class LoadedPlugin(Protocol):
+    @property
+    def plugin(self) -> IntegrationPlugin: ...
+    @property
+    def manifest(self) -> Manifest: ...
+
+
+class Plugins(Protocol):
+    async def get(self, provider_type: str) -> LoadedPlugin:
+        """Raises PluginUnavailable, with a sentence that may be shown."""
+        ...
+
+
+class Secrets(Protocol):
+    async def resolve(self, reference: AuthRef) -> Secret:
+        """Raises SecretUnavailable, with a sentence that may be shown."""
+        ...
+
+
+class Egress(Protocol):
+    def client(
+        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
+    ) -> httpx.AsyncClient: ...
+
+
+@dataclass(slots=True)
+class _Check:
+    """One check while it runs: what is known of it even if it never ends."""
+
+    target: Target
+    deadline: float
+    steps: Steps = field(default_factory=Steps)
+    scrubber: Scrubber = field(default_factory=Scrubber)
+    connection: Connection | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+class Prober:
+    """Runs checks. Whatever a plugin does, each ends shortly after its deadline at the latest."""
+
+    def __init__(
+        self,
+        *,
+        plugins: Plugins,
+        secrets: Secrets,
+        egress: Egress,
+        worker: str,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._plugins = plugins
+        self._secrets = secrets
+        self._egress = egress
+        self._worker = worker
+        self._grace_seconds = grace_seconds
+        self._tasks: set[asyncio.Task[HealthResult]] = set()
+        self._abandoned: Counter[str] = Counter()
+
+    @property
+    def abandoned(self) -> Mapping[str, int]:
+        """Checks that ignored being cancelled and still run, by provider type."""
+        return +self._abandoned
+
+    async def probe(self, target: Target) -> Outcome:
+        """Check an integration. Raises nothing but CancelledError."""
+        loop = asyncio.get_running_loop()
+        check = _Check(target, deadline=loop.time() + target.timeout_seconds)
+        # A task of its own: one that ignores being cancelled must not keep its caller.
+        task = loop.create_task(self._find(check))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        try:
+            await asyncio.wait([task], timeout=target.timeout_seconds)
+            ended = time.perf_counter()
+            in_time = task.done()
+        finally:
+            await self._end(task, target)
+        result = _found(task, check) if in_time else timed_out(target.timeout_seconds)
+        outcome = Outcome(
+            target=target,
+            result=normalised(result, check.scrubber),
+            connection=check.connection,
+            latency_ms=round((ended - check.started) * 1000),
+            steps=[scrubbed(step, check.scrubber) for step in check.steps.taken[:STEPS_LIMIT]],
+            checked_at=datetime.now(UTC),
+            worker=self._worker,
+        )
+        _tell(outcome)
+        return outcome
+
+    async def _end(self, task: asyncio.Task[HealthResult], target: Target) -> None:
+        if task.done():
+            return
+        task.cancel()
+        await asyncio.wait([task], timeout=self._grace_seconds)
+        if not task.done():
+            self._abandon(task, target)
+
+    def _abandon(self, task: asyncio.Task[HealthResult], target: Target) -> None:
+        provider_type = target.provider_type
+        self._abandoned[provider_type] += 1
+        log.warning("check_abandoned", **_about(target), abandoned=self._abandoned[provider_type])
+
+        def ended(_: asyncio.Task[HealthResult]) -> None:
+            self._abandoned[provider_type] -= 1
+
+        task.add_done_callback(ended)
+
+    def _forget(self, task: asyncio.Task[HealthResult]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Looked at, or asyncio would log its text, which may hold a secret.
+            task.exception()
+
+    async def _find(self, check: _Check) -> HealthResult:
+        try:
+            return await self._ask(check)
+        except CheckFailed as failure:
+            # Before the message is cut: half a secret would not be found.
+            failure.message = check.scrubber.scrub(str(failure.message))
+            return result_of(failure)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return result_of(failure_of(error))
+        except SystemExit as error:
+            # In a task it would end the worker.
+            return _broken(check, error)
+
+    async def _ask(self, check: _Check) -> HealthResult:
+        target = check.target
+        loaded = await self._loaded(target.provider_type)
+        if target.connection is None:
+            check.connection = await _validated(loaded.plugin, target)
+        # What came before is our own: the latency is the provider's and the vault's.
+        check.started = time.perf_counter()
+        secret = await self._secret(check, loaded.manifest)
+        context = PluginContext(
+            http=self._egress.client(loaded.manifest, target.config, check.steps),
+            log=PluginLog(_about(target), check.scrubber),
+            deadline=check.deadline,
+            secret=secret,
+            steps=check.steps,
+        )
+        integration = IntegrationConfig(
+            integration_id=target.integration_id,
+            provider_type=target.provider_type,
+            settings=target.config,
+            checks_before=target.checks_before,
+        )
+        result = await loaded.plugin.check_health(integration, context)
+        if not isinstance(result, HealthResult):
+            raise CheckFailed(
+                ErrorCode.PLUGIN_ERROR,
+                f"The plugin returned {type(result).__name__} and not a HealthResult",
+            )
+        return result
+
+    async def _loaded(self, provider_type: str) -> LoadedPlugin:
+        if self._abandoned[provider_type] >= ABANDONED_LIMIT:
+            raise CheckFailed(
+                ErrorCode.PLUGIN_ERROR, "The plugin has too many checks that cannot be cancelled"
+            )
+        try:
+            return await self._plugins.get(provider_type)
+        except PluginUnavailable as error:
+            raise CheckFailed(ErrorCode.PLUGIN_ERROR, str(error)) from error
+
+    async def _secret(self, check: _Check, manifest: Manifest) -> Secret | None:
+        reference = check.target.auth_ref_uri
+        if reference is None:
+            return None
+        with check.steps.step("resolve_secret"):
+            try:
+                secret = await self._secrets.resolve(AuthRef.parse(reference))
+            except (MalformedAuthRef, SecretUnavailable) as error:
+                raise CheckFailed(ErrorCode.SECRET_UNRESOLVABLE, str(error)) from error
+            check.scrubber = Scrubber(secret.values)
+            missing = sorted(set(manifest.secret_fields) - set(secret.field_names))
+            if missing:
+                raise CheckFailed(
+                    ErrorCode.SECRET_UNRESOLVABLE,
+                    f"The secret lacks what the plugin needs: {', '.join(missing)}",
+                )
+        return secret
+
+
+async def _validated(plugin: IntegrationPlugin, target: Target) -> Connection:
+    """What the plugin makes of the config. Raises CheckFailed for one that it refuses."""
+    validated = await plugin.validate_config(target.config)
+    if not isinstance(validated, ValidationResult):
+        raise CheckFailed(
+            ErrorCode.PLUGIN_ERROR,
+            f"The plugin returned {type(validated).__name__} and not a ValidationResult",
+        )
+    if validated.problems:
+        listed = " ".join(f"{each.pointer or '/'}: {each.detail}" for each in validated.problems)
+        raise CheckFailed(ErrorCode.MISCONFIGURED, f"The plugin refuses the config. {listed}")
+    # Never None from here on, which means that the first check is still to come.
+    return validated.connection or Connection()
+
+
+def _found(task: asyncio.Task[HealthResult], check: _Check) -> HealthResult:
+    if task.cancelled():
+        return _broken(check, asyncio.CancelledError())
+    error = task.exception()
+    return task.result() if error is None else _broken(check, error)
+
+
+def _broken(check: _Check, error: BaseException) -> HealthResult:
+    """The name of the exception and not its text, which may hold the secret."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    log.warning(
+        "plugin_raised",
+        **_about(check.target),
+        exception=type(error).__name__,
+        module=place and place.tb_frame.f_globals.get("__name__"),
+        line=place and place.tb_lineno,
+    )
+    return raised(error)
+
+
+def _tell(outcome: Outcome) -> None:
+    target, result = outcome.target, outcome.result
+    quiet = result.status is HealthStatus.HEALTHY and target.trigger is CheckTrigger.SCHEDULE
+    # At a few thousand a second, the lines of what is well would cost more than the checks.
+    (log.debug if quiet else log.info)(
+        "health_checked",
+        **_about(target),
+        status=result.status.value,
+        error_code=result.error_code and result.error_code.value,
+        latency_ms=outcome.latency_ms,
+    )
+
+
+def _about(target: Target) -> dict[str, str]:
+    return {
+        "integration_id": str(target.integration_id),
+        "tenant_id": target.tenant_id,
+        "provider_type": target.provider_type,
+        "action": "health_check",
+    }

@@ -1,0 +1,73 @@
+"""Turns due rows into messages. Any number of schedulers may run: each row is claimed once."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+import structlog
+
+from stella_contracts.errors import Unavailable
+from stella_contracts.messages import RunScheduledChecks, ScheduledCheck
+from stella_runtime.ids import new_id
+from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.topology import COMMANDS, SCHEDULE
+from stella_runtime.persistence import Database
+from stella_runtime.telemetry.metrics import Metrics
+
+log = structlog.get_logger()
+
+CLAIM_LIMIT = 1000
+CHECKS_PER_MESSAGE = 50
+TICK_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 15.0
+
+
+class Publisher(Protocol):
+    async def publish(self, message: Message) -> None: ...
+
+
+class Scheduler:
+    """Claims what is due and publishes it, in messages of many checks."""
+
+    def __init__(self, database: Database, bus: Publisher, metrics: Metrics) -> None:
+        self._database = database
+        self._bus = bus
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Tick until cancelled. What we depend on may go away: it is tried again, more slowly."""
+        pause = TICK_SECONDS
+        while True:
+            try:
+                claimed = await self.tick()
+            except Unavailable as error:
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                log.warning("tick_failed", reason=str(error), retry_seconds=pause)
+            else:
+                pause = 0 if claimed == CLAIM_LIMIT else TICK_SECONDS
+            await asyncio.sleep(pause)
+
+    async def tick(self) -> int:
+        """
+        Publish what is due now, and say how much it was.
+
+        The claim is committed before anything is published. A message that is lost costs
+        time, not a check: its leases end, and the rows are due again.
+        """
+        async with self._database.system_transaction() as transaction:
+            checks = await transaction.scheduling.claim_due(CLAIM_LIMIT)
+        for start in range(0, len(checks), CHECKS_PER_MESSAGE):
+            await self._publish(checks[start : start + CHECKS_PER_MESSAGE])
+        self._metrics.claimed(len(checks))
+        return len(checks)
+
+    async def _publish(self, checks: Sequence[ScheduledCheck]) -> None:
+        command = RunScheduledChecks(checks=list(checks))
+        await self._bus.publish(
+            Message(
+                id=str(new_id()),
+                exchange=COMMANDS,
+                routing_key=SCHEDULE,
+                body=command.model_dump_json().encode(),
+            )
+        )

@@ -1,0 +1,45 @@
+"""The environment variables of the health worker."""
+
+import os
+import socket
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from stella_runtime.settings import ProcessSettings
+
+
+class HealthWorkerSettings(ProcessSettings):
+    """What a worker or a scheduler needs to know."""
+
+    role: Literal["worker", "scheduler", "all"] = Field(
+        default="all", description="`worker` runs checks, `scheduler` says which are due."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=5000)] = Field(
+        default=200, description="Scheduled checks that one worker runs at once."
+    )
+    ondemand_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="On-demand checks that one worker runs at once, beside those."
+    )
+    egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(),
+        description="Private and loopback networks that checks may reach, parted by commas.",
+    )
+    secret_folder: Path | None = Field(
+        default=None,
+        description="What authref://file/ reads below; only if `environment` is `embedded`.",
+    )
+    worker_name: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
+        description="What the history calls this process.",
+    )
+
+    @field_validator("egress_allow", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())

@@ -1,0 +1,63 @@
+"""What the scheduler does beside the schedule: gauges, partitions ahead, retention."""
+
+import asyncio
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from stella_contracts.errors import Unavailable
+from stella_runtime.persistence import Database
+from stella_runtime.telemetry.metrics import Group, Metrics
+
+log = structlog.get_logger()
+
+GAUGE_SECONDS = 5.0
+TIDY_SECONDS = 3600.0
+PARTITION_DAYS_AHEAD = 7
+PUBLISHED_KEPT = timedelta(days=1)
+IDEMPOTENCY_KEYS_KEPT = timedelta(days=1)
+
+
+async def keep_gauges(database: Database, metrics: Metrics) -> None:
+    """Measure the catalog, the schedule and the outbox, until cancelled."""
+    while True:
+        try:
+            await measure(database, metrics)
+        except Unavailable as error:
+            log.warning("gauges_not_measured", reason=str(error))
+        await asyncio.sleep(GAUGE_SECONDS)
+
+
+async def measure(database: Database, metrics: Metrics) -> None:
+    """Set every gauge to what the database says now."""
+    async with database.system_transaction() as transaction:
+        counts = await transaction.scheduling.count_groups()
+        late = await transaction.scheduling.seconds_late()
+        lag = await transaction.outbox.lag()
+    groups: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for count in counts:
+        groups[count.provider_type, count.tenant_id][count.status] = count.integrations
+    metrics.groups(Group(key[0], key[1], statuses) for key, statuses in groups.items())
+    metrics.schedule_lag(late)
+    age = 0.0 if lag.oldest is None else (datetime.now(UTC) - lag.oldest).total_seconds()
+    metrics.outbox(lag.messages, max(age, 0.0))
+
+
+async def keep_tidy(database: Database) -> None:
+    """Make partitions ahead and delete what has served, until cancelled."""
+    while True:
+        try:
+            await tidy(database)
+        except Unavailable as error:
+            log.warning("not_tidied", reason=str(error))
+        await asyncio.sleep(TIDY_SECONDS)
+
+
+async def tidy(database: Database) -> None:
+    """One round. Safe to run in several processes at once."""
+    async with database.system_transaction() as transaction:
+        made = await transaction.scheduling.make_partitions(PARTITION_DAYS_AHEAD)
+        await transaction.outbox.purge(PUBLISHED_KEPT)
+        await transaction.scheduling.purge_idempotency_keys(IDEMPOTENCY_KEYS_KEPT)
+    log.info("tidied", partitions_made=made)
