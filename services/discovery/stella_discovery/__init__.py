@@ -1,0 +1,1 @@
+"""Finds connector plugins and registers them."""
