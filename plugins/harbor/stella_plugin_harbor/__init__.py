@@ -1,0 +1,1 @@
+"""Connects Harbor registries."""

@@ -1,0 +1,99 @@
+"""Health and configuration of a Harbor registry."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import httpx
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from stella_contracts.failures import raise_for_status
+from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, StepResult
+from stella_contracts.integrations import Connection
+from stella_contracts.plugin import (
+    CheckFailed,
+    IntegrationConfig,
+    IntegrationPlugin,
+    PluginContext,
+    ValidationResult,
+)
+from stella_contracts.problems import problems_of
+from stella_plugin_harbor.api_root import api_root_of
+from stella_plugin_harbor.login import login_of
+from stella_plugin_harbor.report import CurrentUser, HealthReport, SystemInfo
+
+_JSON = {"Accept": "application/json"}
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+class HarborSettings(BaseModel):
+    # An endpoint that is refused may hold a password.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    api_root: Annotated[str, AfterValidator(api_root_of)] = Field(alias="endpoint")
+
+
+class HarborPlugin:
+    provider_type: ClassVar[str] = "harbor"
+
+    async def validate_config(self, config: Mapping[str, Any]) -> ValidationResult:
+        try:
+            settings = HarborSettings.model_validate(config)
+        except ValidationError as error:
+            return ValidationResult(problems=problems_of(error))
+        return ValidationResult(connection=Connection(api_root=settings.api_root))
+
+    async def check_health(
+        self, integration: IntegrationConfig, context: PluginContext
+    ) -> HealthResult:
+        root = HarborSettings.model_validate(integration.settings).api_root
+        login = login_of(context.secret) if context.secret else None
+
+        with context.steps.step("request"):
+            result = await _reported_health(root, context.http)
+        # With its database down Harbor refuses every login: that would blame the credential.
+        if login is None or result.status is HealthStatus.UNHEALTHY:
+            context.steps.add("authenticate", StepResult.SKIPPED)
+            return result
+        with context.steps.step("authenticate"):
+            await _log_in(root, context.http, login)
+        with context.steps.step("system_info"):
+            read_only = await _is_read_only(root, context.http, login)
+        if read_only and result.status is HealthStatus.HEALTHY:
+            return HealthResult.degraded(ErrorCode.REMOTE_ERROR, "Harbor is in read-only mode")
+        return result
+
+
+async def _reported_health(root: str, http: httpx.AsyncClient) -> HealthResult:
+    response = await http.get(f"{root}/health", headers=_JSON)
+    raise_for_status(response)
+    return _body(response, HealthReport).result
+
+
+async def _log_in(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) -> None:
+    # Not one of the routes that list things: to them, a wrong credential is an anonymous
+    # visitor, who gets a 200 and what is public.
+    response = await http.get(f"{root}/users/current", headers=_JSON, auth=login)
+    # Harbor's answer to a robot that is logged in.
+    if response.status_code == httpx.codes.PRECONDITION_FAILED:
+        return
+    raise_for_status(response)
+    _body(response, CurrentUser)
+
+
+async def _is_read_only(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) -> bool:
+    response = await http.get(f"{root}/systeminfo", headers=_JSON, auth=login)
+    raise_for_status(response)
+    return _body(response, SystemInfo).read_only is True
+
+
+def _body(response: httpx.Response, shape: type[_Body]) -> _Body:
+    """Read an answer. A login page in front of Harbor answers 200 as well."""
+    try:
+        return shape.model_validate_json(response.content)
+    except ValidationError:
+        # Not `from error`, which quotes the answer.
+        raise CheckFailed(ErrorCode.BAD_RESPONSE, "The answer is not one of Harbor's API") from None
+
+
+# Lets the type checker compare the class with the interface.
+_: type[IntegrationPlugin] = HarborPlugin

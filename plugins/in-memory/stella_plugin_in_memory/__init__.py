@@ -1,0 +1,1 @@
+"""Connects nothing: answers what its script says."""
