@@ -1,0 +1,1 @@
+"""The whole system in one process, for development and a first look."""
