@@ -1,0 +1,1 @@
+"""Our figures beside a reference that is measured in the same run."""

@@ -1,0 +1,234 @@
+"""The page in ARCHITECTURE.md, executed: three services as processes, on RabbitMQ."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aio_pika
+import httpx
+import psycopg
+import pytest
+from tests.support.harbor_server import HarborServer, harbor_server
+from tests.support.processes import System
+
+ALL = ("discovery", "api", "worker", "scheduler")
+
+
+class Subscriber:
+    """Somebody outside, with a queue of their own, who counts an event once by its id."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict[str, Any]] = {}
+
+    def of(self, *types: str) -> list[dict[str, Any]]:
+        return [event for event in self.events.values() if event["type"] in types]
+
+    def alerts(self) -> list[str]:
+        return [each["type"] for each in self.of(OPENED, RESOLVED)]
+
+
+OPENED = "integration.alert.opened"
+RESOLVED = "integration.alert.resolved"
+
+
+@asynccontextmanager
+async def subscribed(amqp_url: str) -> AsyncIterator[Subscriber]:
+    subscriber = Subscriber()
+
+    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
+        async with message.process():
+            event = json.loads(message.body)
+            subscriber.events.setdefault(event["id"], event)
+
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("stella.integrations.events")
+        queue = await channel.declare_queue("pager", durable=True)
+        await queue.bind(exchange, routing_key="integration.#")
+        await queue.consume(take)
+        yield subscriber
+
+
+async def eventually(
+    what: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 30
+) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = what()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.05)
+
+
+@dataclass
+class Story:
+    """One integration, from its registration to its end, told through the API."""
+
+    http: httpx.AsyncClient
+    database_url: str
+    harbor: HarborServer
+    integration_id: str = ""
+
+    async def register(self) -> None:
+        answer = await self.http.post(
+            "/integrations",
+            json={
+                "type": "harbor",
+                "name": "registry-eu",
+                "config": {"endpoint": self.harbor.url},
+                "failureThreshold": 2,
+            },
+        )
+        assert answer.status_code == 201, answer.text
+        self.integration_id = answer.json()["id"]
+
+    async def health(self) -> dict[str, Any]:
+        answer = await self.http.get(f"/integrations/{self.integration_id}/health")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    async def checks(self) -> int:
+        return len((await self.health())["history"]["items"])
+
+    def let_time_pass(self) -> None:
+        """Let the next check be due: the schedule's time is the database's."""
+        with psycopg.connect(self.database_url) as connection:
+            connection.execute(
+                "update schedule_state set next_check_at = now()"
+                " where slot_at is null and next_check_at is not null"
+            )
+
+    async def scheduled_check(self) -> None:
+        """Let one more scheduled check happen."""
+        before = await self.checks()
+        self.let_time_pass()
+
+        async def done() -> bool:
+            return await self.checks() > before
+
+        await eventually(done)
+
+    async def reaches(self, status: str) -> None:
+        async def there() -> bool:
+            return bool((await self.health())["status"] == status)
+
+        await eventually(there)
+
+
+@asynccontextmanager
+async def told(system: System, database_url: str) -> AsyncIterator[Story]:
+    async with harbor_server() as harbor, system.client() as http:
+        yield Story(http=http, database_url=database_url, harbor=harbor)
+
+
+async def test_an_outage_is_seen_and_its_end_and_deletion_stops_checks(
+    system: System, database_url: str, amqp_url: str
+) -> None:
+    await system.start(*ALL)
+    async with told(system, database_url) as story, subscribed(amqp_url) as subscriber:
+        await story.register()
+        await story.reaches("healthy")
+
+        story.harbor.state = "error"
+        await story.scheduled_check()
+        await story.scheduled_check()
+        await story.reaches("unhealthy")
+        await eventually(lambda: subscriber.alerts() == [OPENED])
+        story.harbor.state = "healthy"
+        await story.scheduled_check()
+        await story.scheduled_check()
+        await story.reaches("healthy")
+        await eventually(lambda: subscriber.alerts() == [OPENED, RESOLVED])
+
+        [opened, resolved] = subscriber.of(OPENED, RESOLVED)
+        assert opened["data"]["incidentId"] == resolved["data"]["incidentId"]
+        assert opened["data"]["errorCode"] == "remote_error"
+        assert opened["subject"] == story.integration_id
+        assert opened["tenantid"] == "acme"
+
+        deleted = await story.http.delete(f"/integrations/{story.integration_id}")
+        assert deleted.status_code == 204
+        await eventually(lambda: len(subscriber.of("integration.deleted")) == 1)
+        asked_before = story.harbor.requests
+        story.let_time_pass()
+        audit = (await story.http.get("/audit-logs")).json()["items"]
+
+    assert story.harbor.requests == asked_before
+    assert [entry["action"] for entry in audit] == ["integration.deleted", "integration.created"]
+    with psycopg.connect(database_url) as connection:
+        due = connection.execute(
+            "select count(*) from schedule_state where next_check_at is not null"
+        ).fetchone()
+    assert due == (0,)
+
+
+@pytest.mark.parametrize("victim", ALL)
+async def test_killing_a_service_loses_no_event_and_no_result(
+    system: System, database_url: str, amqp_url: str, victim: str
+) -> None:
+    await system.start(*ALL)
+    async with told(system, database_url) as story, subscribed(amqp_url) as subscriber:
+        await story.register()
+        await story.reaches("healthy")
+        story.harbor.state = "error"
+        checks_before = await story.checks()
+
+        for _ in range(2):
+            story.let_time_pass()
+            await system.kill(victim)
+            await system.start(victim)
+            await story.scheduled_check()
+        await story.reaches("unhealthy")
+        story.harbor.state = "healthy"
+        story.let_time_pass()
+        await system.kill(victim)
+        await system.start(victim)
+        await story.scheduled_check()
+        await story.scheduled_check()
+        await story.reaches("healthy")
+        await eventually(lambda: subscriber.alerts() == [OPENED, RESOLVED])
+
+    assert await _history(database_url) >= checks_before + 4
+    changes = [
+        (each["data"]["previousStatus"], each["data"]["status"])
+        for each in subscriber.of("integration.health.changed")
+    ]
+    assert changes == [
+        ("unknown", "healthy"),
+        ("healthy", "unhealthy"),
+        ("unhealthy", "healthy"),
+    ]
+
+
+async def _history(database_url: str) -> int:
+    async with await psycopg.AsyncConnection.connect(database_url) as connection:
+        cursor = await connection.execute(
+            "select count(*), count(distinct check_id) from health_checks"
+        )
+        [count, distinct] = await cursor.fetchone() or (0, 0)
+    assert count == distinct
+    return int(count)
+
+
+async def test_a_stopped_worker_finishes_what_it_has_begun(
+    system: System, database_url: str, amqp_url: str
+) -> None:
+    await system.start(*ALL)
+    async with told(system, database_url) as story, subscribed(amqp_url):
+        await story.register()
+        await story.reaches("healthy")
+        before = await story.checks()
+        story.harbor.state = "slow"
+        asked_before = story.harbor.requests
+        story.let_time_pass()
+        await eventually(lambda: story.harbor.requests > asked_before)
+
+        code = await system.stop("worker")
+
+        assert code == 0
+        assert await story.checks() == before + 1

@@ -1,0 +1,1 @@
+"""Fixtures and doubles that several test folders use."""

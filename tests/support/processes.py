@@ -1,0 +1,160 @@
+"""The services as processes of their own, on a real database and a real broker."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from fastapi import FastAPI
+
+from stella_embedded import issuer
+from stella_runtime.operations import serving
+
+COMMANDS = {
+    "api": ["-m", "stella_api"],
+    "worker": ["-m", "stella_health_worker", "--role", "worker"],
+    "scheduler": ["-m", "stella_health_worker", "--role", "scheduler"],
+    "discovery": ["-m", "stella_discovery"],
+}
+START_SECONDS = 40
+STOP_SECONDS = 40
+
+
+@dataclass
+class Service:
+    """One process, and where it listens."""
+
+    name: str
+    port: int
+    log: Path
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")[-4000:]
+
+
+@dataclass
+class System:
+    """Every service, started from the same settings as in production."""
+
+    environment: Mapping[str, str]
+    folder: Path
+    signer: issuer.Issuer
+    services: dict[str, Service] = field(default_factory=dict)
+
+    def client(self, tenant: str = "acme") -> httpx.AsyncClient:
+        """A client of the API, with a token of a tenant."""
+        token = self.signer.token(tenant=tenant, subject="alice")
+        return httpx.AsyncClient(
+            base_url=f"{self.services['api'].url}/api/v1",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=40,
+        )
+
+    async def start(self, *names: str) -> None:
+        """Start services, and return when each is ready."""
+        for name in names:
+            service = self.services.get(name) or Service(
+                name=name, port=_free_port(), log=self.folder / f"{name}.log"
+            )
+            self.services[name] = service
+            with service.log.open("ab") as log:
+                service.process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *COMMANDS[name],
+                    env={**self.environment, "STELLA_PORT": str(service.port)},
+                    stdout=log,
+                    stderr=log,
+                )
+        await asyncio.gather(*(self._ready(self.services[name]) for name in names))
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL: no chance to finish anything."""
+        await self._end(self.services[name], signal.SIGKILL)
+
+    async def stop(self, name: str) -> int:
+        """SIGTERM, and the exit code."""
+        return await self._end(self.services[name], signal.SIGTERM)
+
+    async def stop_all(self) -> None:
+        for service in self.services.values():
+            if service.process is not None and service.process.returncode is None:
+                await self._end(service, signal.SIGTERM)
+
+    async def _end(self, service: Service, number: signal.Signals) -> int:
+        assert service.process is not None
+        if service.process.returncode is None:
+            service.process.send_signal(number)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                return await service.process.wait()
+        except TimeoutError:
+            service.process.kill()
+            await service.process.wait()
+            pytest.fail(f"{service.name} did not stop:\n{service.said()}")
+
+    async def _ready(self, service: Service) -> None:
+        assert service.process is not None
+        try:
+            async with asyncio.timeout(START_SECONDS), httpx.AsyncClient() as http:
+                while service.process.returncode is None:
+                    try:
+                        answer = await http.get(f"{service.url}/readyz")
+                    except httpx.TransportError:
+                        answer = None
+                    if answer is not None and answer.json()["status"] == "ready":
+                        return
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            pytest.fail(f"{service.name} is not ready:\n{service.said()}")
+        pytest.fail(f"{service.name} ended while it started:\n{service.said()}")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def authority() -> AsyncIterator[tuple[issuer.Issuer, str]]:
+    """An issuer of tokens, and the address of its keys."""
+    signer = issuer.Issuer(ec.generate_private_key(ec.SECP256R1()))
+    app = FastAPI()
+    app.include_router(issuer.routes(signer))
+    async with serving(app, host="127.0.0.1", port=0, drain_seconds=1) as port:
+        yield signer, f"http://127.0.0.1:{port}/oauth/jwks"
+
+
+@pytest.fixture
+async def system(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterator[System]:
+    """The settings of a system whose services the test starts; all are stopped after it."""
+    async with authority() as (signer, keys_url):
+        environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
+        } | {
+            "STELLA_DATABASE_URL": database_url,
+            "STELLA_AMQP_URL": amqp_url,
+            "STELLA_JWKS_URL": keys_url,
+            "STELLA_ISSUER": issuer.ISSUER,
+            "STELLA_AUDIENCE": issuer.AUDIENCE,
+            "STELLA_CURSOR_KEY": "a key for tests, thirty-two characters",
+            "STELLA_EGRESS_ALLOW": "127.0.0.0/8",
+            "STELLA_BUILTIN_PLUGIN_PATH": str(Path("plugins").absolute()),
+        }
+        running = System(environment=environment, folder=tmp_path, signer=signer)
+        try:
+            yield running
+        finally:
+            await running.stop_all()
