@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -29,6 +29,18 @@ HOW_TO_GET_ONE = (
     " and STELLA_TEST_AMQP_MANAGEMENT_URL (http://user:password@host:15672), or run a Docker"
     " engine, or install the server: apt-get install rabbitmq-server."
 )
+
+
+Resource = Literal["disk", "memory"]
+
+_ALARMING: dict[Resource, list[str]] = {
+    "disk": ["set_disk_free_limit", "5000GB"],
+    "memory": ["set_vm_memory_high_watermark", "absolute", "1MB"],
+}
+_HARMLESS: dict[Resource, list[str]] = {
+    "disk": ["set_disk_free_limit", "50MB"],
+    "memory": ["set_vm_memory_high_watermark", "0.4"],
+}
 
 
 class Management:
@@ -110,6 +122,12 @@ class GivenServer:
     def thaw(self) -> None:
         self.stop()
 
+    def raise_alarm(self, resource: Resource) -> None:
+        self.stop()
+
+    def clear_alarm(self, resource: Resource) -> None:
+        self.stop()
+
 
 @dataclass(slots=True)
 class LocalServer:
@@ -175,6 +193,13 @@ class LocalServer:
         if self._broker is not None:
             self._broker.send_signal(signal.SIGCONT)
 
+    def raise_alarm(self, resource: Resource) -> None:
+        """Let the broker be short of disk or memory: it reads no more from who publishes."""
+        self._control(*_ALARMING[resource])
+
+    def clear_alarm(self, resource: Resource) -> None:
+        self._control(*_HARMLESS[resource])
+
     def close(self) -> None:
         self.kill()
         if self._epmd is not None:
@@ -202,6 +227,20 @@ class LocalServer:
                 start_new_session=True,
             )
             return started.result(START_SECONDS)
+
+    def _control(self, *command: str) -> None:
+        done = subprocess.run(
+            [DEBIAN_SERVER.with_name("rabbitmqctl"), *command],
+            env=self._environment(),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(command)}:\n{done.stdout}{done.stderr}")
 
     def _end(self, how: signal.Signals) -> None:
         if self._broker is None or self._broker.poll() is not None:
@@ -271,6 +310,17 @@ class ContainerServer:
 
     def thaw(self) -> None:
         self._container.get_wrapped_container().unpause()
+
+    def raise_alarm(self, resource: Resource) -> None:
+        self._control(*_ALARMING[resource])
+
+    def clear_alarm(self, resource: Resource) -> None:
+        self._control(*_HARMLESS[resource])
+
+    def _control(self, *command: str) -> None:
+        code, output = self._container.exec(["rabbitmqctl", *command])
+        if code:
+            raise RuntimeError(f"rabbitmqctl {' '.join(command)}:\n{output.decode()}")
 
 
 Server = GivenServer | ContainerServer | LocalServer
