@@ -11,8 +11,7 @@ from typing import Any, Protocol
 import httpx
 import structlog
 
-from stella_contracts.auth_ref import AuthRef
-from stella_contracts.errors import MalformedAuthRef, PluginUnavailable, SecretUnavailable
+from stella_contracts.errors import PluginUnavailable
 from stella_contracts.failures import failure_of, result_of
 from stella_contracts.health import CheckTrigger, ErrorCode, HealthResult, HealthStatus
 from stella_contracts.integrations import Connection
@@ -26,6 +25,7 @@ from stella_contracts.plugin import (
     Steps,
     ValidationResult,
 )
+from stella_health_worker.credentials import Secrets, read_secret
 from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
 from stella_health_worker.scrubbing import PluginLog, Scrubber
 from stella_runtime.persistence.scheduling import Outcome, Target
@@ -54,12 +54,6 @@ class Plugins(Protocol):
         ...
 
 
-class Secrets(Protocol):
-    async def resolve(self, reference: AuthRef) -> Secret:
-        """Raises SecretUnavailable, with a sentence that may be shown."""
-        ...
-
-
 class Egress(Protocol):
     def client(
         self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
@@ -74,6 +68,7 @@ class _Check:
     deadline: float
     steps: Steps = field(default_factory=Steps)
     scrubber: Scrubber = field(default_factory=Scrubber)
+    secret_values: list[str] = field(default_factory=list)
     connection: Connection | None = None
     started: float = field(default_factory=time.perf_counter)
 
@@ -157,12 +152,8 @@ class Prober:
     async def _find(self, check: _Check) -> HealthResult:
         try:
             return await self._ask(check)
-        except CheckFailed as failure:
-            # Before the message is cut: half a secret would not be found.
-            failure.message = check.scrubber.scrub(str(failure.message))
-            return result_of(failure)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return result_of(failure_of(error))
+        except (CheckFailed, httpx.HTTPError, httpx.InvalidURL) as failure:
+            return _failed(failure, check)
         except SystemExit as error:
             # In a task it would end the worker.
             return _broken(check, error)
@@ -174,7 +165,25 @@ class Prober:
             check.connection = await _validated(loaded.plugin, target)
         # What came before is our own: the latency is the provider's and the vault's.
         check.started = time.perf_counter()
+        if target.auth_ref_uri is None:
+            return await self._call(check, loaded, None)
         secret = await self._secret(check, loaded.manifest)
+        result = await self._call(check, loaded, secret)
+        if result.error_code is not ErrorCode.AUTH_REJECTED:
+            return result
+        # It may have been rotated since it was read. Only a fresh one is called rejected.
+        taken = len(check.steps.taken)
+        renewed = await self._secret(check, loaded.manifest, fresh=True)
+        if renewed.values == secret.values:
+            del check.steps.taken[taken:]
+            return result
+        del check.steps.taken[:taken]
+        return await self._call(check, loaded, renewed)
+
+    async def _call(
+        self, check: _Check, loaded: LoadedPlugin, secret: Secret | None
+    ) -> HealthResult:
+        target = check.target
         context = PluginContext(
             http=self._egress.client(loaded.manifest, target.config, check.steps),
             log=PluginLog(_about(target), check.scrubber),
@@ -188,13 +197,24 @@ class Prober:
             settings=target.config,
             checks_before=target.checks_before,
         )
-        result = await loaded.plugin.check_health(integration, context)
+        try:
+            result = await loaded.plugin.check_health(integration, context)
+        except (CheckFailed, httpx.HTTPError, httpx.InvalidURL) as failure:
+            return _failed(failure, check)
         if not isinstance(result, HealthResult):
             raise CheckFailed(
                 ErrorCode.PLUGIN_ERROR,
                 f"The plugin returned {type(result).__name__} and not a HealthResult",
             )
         return result
+
+    async def _secret(self, check: _Check, manifest: Manifest, *, fresh: bool = False) -> Secret:
+        reference = check.target.auth_ref_uri or ""
+        secret = await read_secret(self._secrets, reference, manifest, check.steps, fresh=fresh)
+        # The former one as well: the provider may say it back.
+        check.secret_values += secret.values
+        check.scrubber = Scrubber(check.secret_values)
+        return secret
 
     async def _loaded(self, provider_type: str) -> LoadedPlugin:
         if self._abandoned[provider_type] >= ABANDONED_LIMIT:
@@ -205,24 +225,6 @@ class Prober:
             return await self._plugins.get(provider_type)
         except PluginUnavailable as error:
             raise CheckFailed(ErrorCode.PLUGIN_ERROR, str(error)) from error
-
-    async def _secret(self, check: _Check, manifest: Manifest) -> Secret | None:
-        reference = check.target.auth_ref_uri
-        if reference is None:
-            return None
-        with check.steps.step("resolve_secret"):
-            try:
-                secret = await self._secrets.resolve(AuthRef.parse(reference))
-            except (MalformedAuthRef, SecretUnavailable) as error:
-                raise CheckFailed(ErrorCode.SECRET_UNRESOLVABLE, str(error)) from error
-            check.scrubber = Scrubber(secret.values)
-            missing = sorted(set(manifest.secret_fields) - set(secret.field_names))
-            if missing:
-                raise CheckFailed(
-                    ErrorCode.SECRET_UNRESOLVABLE,
-                    f"The secret lacks what the plugin needs: {', '.join(missing)}",
-                )
-        return secret
 
 
 async def _validated(plugin: IntegrationPlugin, target: Target) -> Connection:
@@ -238,6 +240,13 @@ async def _validated(plugin: IntegrationPlugin, target: Target) -> Connection:
         raise CheckFailed(ErrorCode.MISCONFIGURED, f"The plugin refuses the config. {listed}")
     # Never None from here on, which means that the first check is still to come.
     return validated.connection or Connection()
+
+
+def _failed(error: CheckFailed | httpx.HTTPError | httpx.InvalidURL, check: _Check) -> HealthResult:
+    failure = error if isinstance(error, CheckFailed) else failure_of(error)
+    # Before the message is cut: half a secret would not be found.
+    failure.message = check.scrubber.scrub(str(failure.message))
+    return result_of(failure)
 
 
 def _found(task: asyncio.Task[HealthResult], check: _Check) -> HealthResult:

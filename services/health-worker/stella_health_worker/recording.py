@@ -205,6 +205,7 @@ class _Book:
             consecutive_successes=verdict.successes,
             failing_since=verdict.failing_since,
             recheck_seconds=verdict.recheck_seconds,
+            pause_seconds=verdict.pause_seconds,
         )
         self._states[state.integration_id] = replace(
             state,

@@ -46,6 +46,8 @@ class Verdict:
     recheck_seconds: float | None
     """When to look again, or None for the next slot."""
     incident: IncidentStep
+    pause_seconds: float | None = None
+    """How long the provider asks us to stay away: the next slot waits for it."""
 
 
 def judge(before: Standing, result: HealthResult, checked_at: datetime) -> Verdict:
@@ -71,8 +73,9 @@ def _limited(before: Standing, result: HealthResult) -> Verdict:
         failures=before.failures,
         successes=before.successes,
         failing_since=before.failing_since,
-        recheck_seconds=result.retry_after_seconds,
+        recheck_seconds=None,
         incident=IncidentStep.NONE,
+        pause_seconds=result.retry_after_seconds,
     )
 
 

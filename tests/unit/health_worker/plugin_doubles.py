@@ -21,6 +21,7 @@ from stella_contracts.plugin import (
     Steps,
     ValidationResult,
 )
+from stella_health_worker.credentials import Secrets
 from stella_health_worker.prober import Prober
 from stella_runtime.persistence.scheduling import Outcome, Target
 
@@ -87,7 +88,7 @@ class Host:
 
 
 class Vault:
-    async def resolve(self, reference: AuthRef) -> Secret:
+    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
         if reference.path != "ci/harbor":
             raise SecretUnavailable("The vault has no such secret.")
         return Secret({"value": SECRET})
@@ -126,7 +127,11 @@ async def hanging(_: IntegrationConfig, context: PluginContext) -> None:
 
 
 def a_prober(
-    behave: Behaviour = healthy, *, validated: object = None, secret_fields: list[str] | None = None
+    behave: Behaviour = healthy,
+    *,
+    validated: object = None,
+    secret_fields: list[str] | None = None,
+    secrets: Secrets | None = None,
 ) -> Prober:
     manifest = Manifest(
         id="harbor",
@@ -140,7 +145,7 @@ def a_prober(
     loaded = Loaded(Plugin(behave, validated or ValidationResult()), manifest)
     return Prober(
         plugins=Host(loaded),
-        secrets=Vault(),
+        secrets=secrets or Vault(),
         egress=NoEgress(),
         worker="worker-1",
         grace_seconds=0.05,

@@ -135,7 +135,9 @@ def test_doubt_is_looked_into_soon_and_certainty_waits_for_its_slot() -> None:
 
 
 def test_a_limited_check_waits_as_long_as_the_provider_asks() -> None:
-    assert play([LIMITED])[0].recheck_seconds == 120
+    [verdict] = play([LIMITED])
+
+    assert (verdict.recheck_seconds, verdict.pause_seconds) == (None, 120)
 
 
 def test_another_cause_updates_the_incident_and_does_not_open_a_second() -> None:

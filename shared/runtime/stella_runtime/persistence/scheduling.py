@@ -91,6 +91,8 @@ class Counted:
     failing_since: datetime | None
     recheck_seconds: float | None
     """When to look again, if not at the next slot."""
+    pause_seconds: float | None = None
+    """How long not to look again, whatever the slot says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +193,7 @@ _SAVE = text(
     """
     update schedule_state s set
         slot_at = case when v.scheduled then null else s.slot_at end,
-        next_check_at = case
+        next_check_at = greatest(case
             when v.scheduled and v.recheck_seconds is not null
                 then now() + v.recheck_seconds * interval '1 second'
             when v.scheduled then s.slot_at + v.period * (1 + greatest(0, floor(
@@ -199,6 +201,8 @@ _SAVE = text(
             when s.slot_at is null and v.recheck_seconds is not null
                 then least(s.next_check_at, now() + v.recheck_seconds * interval '1 second')
             else s.next_check_at end,
+            case when s.next_check_at is not null
+                then now() + v.pause_seconds * interval '1 second' end),
         checks_done = s.checks_done + 1,
         status_since = v.status_since,
         consecutive_failures = v.consecutive_failures,
@@ -210,7 +214,7 @@ _SAVE = text(
     from (
         select r.*, check_period(r.integration_id, i.check_interval_seconds) as period
         from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
-            recheck_seconds double precision, status_since timestamptz,
+            recheck_seconds double precision, pause_seconds double precision, status_since timestamptz,
             consecutive_failures integer, consecutive_successes integer,
             failing_since timestamptz, last_check jsonb, healthy_at timestamptz, connection jsonb)
         join integrations i on i.id = r.integration_id) as v
@@ -409,6 +413,7 @@ def _state_row(counted: Counted) -> dict[str, Any]:
         "integration_id": outcome.target.integration_id,
         "scheduled": outcome.target.lease_token is not None,
         "recheck_seconds": counted.recheck_seconds,
+        "pause_seconds": counted.pause_seconds,
         "status_since": counted.status_since,
         "consecutive_failures": counted.consecutive_failures,
         "consecutive_successes": counted.consecutive_successes,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from stella_contracts.auth_ref import AuthRef
 from stella_contracts.errors import SecretUnavailable
 from stella_contracts.plugin import Secret
+from stella_runtime.secrets.cache import SecretCache
 from stella_runtime.secrets.stores import EnvironmentStore, FileStore, SecretStore
 
 RESOLVE_SECONDS = 5.0
@@ -23,7 +24,10 @@ _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]+-----\r?\n[\x20-\x7e\r\n]+")
 
 
 class SecretResolver:
-    """Resolves references. It keeps nothing: a rotated secret is in use with the next check."""
+    """
+    Resolves references. What was read is kept for a short time, so that a vault that is away
+    for a moment costs nothing; who finds that a secret was refused asks for a fresh one.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class SecretResolver:
         folder: Path | None = None,
         stores: Mapping[str, SecretStore] | None = None,
         seconds: float = RESOLVE_SECONDS,
+        cache: SecretCache | None = None,
     ) -> None:
         """
         `stores` are the vaults by name. The embedded environment has `env`, and `file` below
@@ -39,34 +44,42 @@ class SecretResolver:
         secrets sent to a server of their own.
         """
         self._seconds = seconds
+        self._cache = cache or SecretCache()
         self._stores = dict(stores or {})
         if environment == "embedded":
             self._stores.setdefault("env", EnvironmentStore(os.environ))
             if folder is not None:
                 self._stores.setdefault("file", FileStore(folder))
 
-    async def resolve(self, reference: AuthRef) -> Secret:
+    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
         """
-        Read a secret now; with a field in the reference, that field of it alone.
+        Read a secret; with a field in the reference, that field of it alone.
 
-        Raises SecretUnavailable, whose message never holds a value.
+        `fresh` asks the vault now, whatever is remembered. Raises SecretUnavailable, whose
+        message never holds a value.
         """
-        store = self._stores.get(reference.vault)
-        if store is None:
-            raise SecretUnavailable(f"This hub has no vault named {reference.vault!r}.")
-        try:
-            async with asyncio.timeout(self._seconds):
-                text = await store.read(reference.path)
-        except TimeoutError as error:
-            raise SecretUnavailable(
-                f"The vault {reference.vault!r} did not answer in {self._seconds:g} s."
-            ) from error
+        text = None if fresh else self._cache.find(reference.vault, reference.path)
+        if text is None:
+            text = await self._read(reference)
+            self._cache.keep(reference.vault, reference.path, text)
         fields = _fields_of(text)
         if reference.field is None:
             return Secret({name: _usable(name, value) for name, value in fields.items()})
         if reference.field not in fields:
             raise SecretUnavailable(f"The secret has no field {reference.field!r}.")
         return Secret({reference.field: _usable(reference.field, fields[reference.field])})
+
+    async def _read(self, reference: AuthRef) -> str:
+        store = self._stores.get(reference.vault)
+        if store is None:
+            raise SecretUnavailable(f"This hub has no vault named {reference.vault!r}.")
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await store.read(reference.path)
+        except TimeoutError as error:
+            raise SecretUnavailable(
+                f"The vault {reference.vault!r} did not answer in {self._seconds:g} s."
+            ) from error
 
 
 def _fields_of(text: str) -> Mapping[str, Any]:

@@ -1,0 +1,36 @@
+"""Reads the secret of one integration, as a step of its check."""
+
+from typing import Protocol
+
+from stella_contracts.auth_ref import AuthRef
+from stella_contracts.errors import MalformedAuthRef, SecretUnavailable
+from stella_contracts.health import ErrorCode
+from stella_contracts.manifest import Manifest
+from stella_contracts.plugin import CheckFailed, Secret, Steps
+
+
+class Secrets(Protocol):
+    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
+        """
+        `fresh` bypasses what is remembered. Raises SecretUnavailable, with a sentence that
+        may be shown.
+        """
+        ...
+
+
+async def read_secret(
+    secrets: Secrets, reference: str, manifest: Manifest, steps: Steps, *, fresh: bool = False
+) -> Secret:
+    """The secret, with every field that the plugin needs. Raises CheckFailed."""
+    with steps.step("resolve_secret"):
+        try:
+            secret = await secrets.resolve(AuthRef.parse(reference), fresh=fresh)
+        except (MalformedAuthRef, SecretUnavailable) as error:
+            raise CheckFailed(ErrorCode.SECRET_UNRESOLVABLE, str(error)) from error
+        missing = sorted(set(manifest.secret_fields) - set(secret.field_names))
+        if missing:
+            raise CheckFailed(
+                ErrorCode.SECRET_UNRESOLVABLE,
+                f"The secret lacks what the plugin needs: {', '.join(missing)}",
+            )
+    return secret
