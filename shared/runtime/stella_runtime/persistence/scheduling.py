@@ -214,8 +214,8 @@ _SAVE = text(
     from (
         select r.*, check_period(r.integration_id, i.check_interval_seconds) as period
         from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
-            recheck_seconds double precision, pause_seconds double precision, status_since timestamptz,
-            consecutive_failures integer, consecutive_successes integer,
+            recheck_seconds double precision, pause_seconds double precision,
+            status_since timestamptz, consecutive_failures integer, consecutive_successes integer,
             failing_since timestamptz, last_check jsonb, healthy_at timestamptz, connection jsonb)
         join integrations i on i.id = r.integration_id) as v
     where s.integration_id = v.integration_id
