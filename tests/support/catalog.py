@@ -51,7 +51,8 @@ async def edit(database: Database, integration_id: UUID, **changes: Any) -> None
 async def claim(database: Database, limit: int = 100) -> list[Target]:
     """Claim what is due, as the scheduler does, and load it, as a worker does."""
     async with database.system_transaction() as transaction:
-        checks = await transaction.scheduling.claim_due(limit)
+        claimed = await transaction.leases.claim(limit)
+    checks = [*claimed.checks, *claimed.slow_checks]
     async with database.system_transaction() as transaction:
         return list(await transaction.scheduling.load_scheduled(checks))
 

@@ -126,6 +126,7 @@ async def record_outcomes(
         await scheduling.add_history([*book.history, *superseded])
     if book.counted:
         await scheduling.save(list(book.counted.values()))
+        metrics.missed_slots(sum(each.missed_slots for each in book.counted.values()))
     for outcome in book.history:
         target, result = outcome.target, outcome.result
         metrics.check(
@@ -190,6 +191,9 @@ class _Book:
         earlier = self.counted.get(state.integration_id)
         # A lease that an earlier outcome of this batch ended stays ended.
         ends_lease = outcome.target.lease_token is not None
+        missed_slots = state.missed_slots if ends_lease else 0
+        if earlier is not None:
+            missed_slots += earlier.missed_slots
         if (
             earlier is not None
             and earlier.outcome.target.lease_token is not None
@@ -206,6 +210,7 @@ class _Book:
             failing_since=verdict.failing_since,
             recheck_seconds=verdict.recheck_seconds,
             pause_seconds=verdict.pause_seconds,
+            missed_slots=missed_slots,
         )
         self._states[state.integration_id] = replace(
             state,

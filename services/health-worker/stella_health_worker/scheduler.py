@@ -49,17 +49,21 @@ class Scheduler:
 
     async def tick(self) -> int:
         """
-        Publish what is due now, and say how much it was.
+        Publish what is due now, and say how many rows were due.
 
         The claim is committed before anything is published. A message that is lost costs
         time, not a check: its leases end, and the rows are due again.
         """
         async with self._database.system_transaction() as transaction:
-            checks = await transaction.scheduling.claim_due(CLAIM_LIMIT)
+            claimed = await transaction.leases.claim(CLAIM_LIMIT)
+        checks = [*claimed.checks, *claimed.slow_checks]
         for start in range(0, len(checks), CHECKS_PER_MESSAGE):
             await self._publish(checks[start : start + CHECKS_PER_MESSAGE])
         self._metrics.claimed(len(checks))
-        return len(checks)
+        if claimed.put_off:
+            self._metrics.put_off(claimed.put_off)
+            log.info("late_checks_put_off", checks=claimed.put_off)
+        return claimed.rows
 
     async def _publish(self, checks: Sequence[ScheduledCheck]) -> None:
         command = RunScheduledChecks(checks=list(checks))

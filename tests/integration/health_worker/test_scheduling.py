@@ -73,7 +73,7 @@ async def test_a_check_whose_lease_was_passed_on_is_not_loaded(
 ) -> None:
     await register(database)
     async with database.system_transaction() as transaction:
-        stale = await transaction.scheduling.claim_due(10)
+        stale = (await transaction.leases.claim(10)).checks
     with psycopg.connect(database_url) as connection:
         connection.execute("update schedule_state set next_check_at = now()")
     await claim(database)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, func, select, update
+from sqlalchemy import BigInteger, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -35,6 +35,15 @@ class ScheduleStateRow(TenantOwned, Base):
         BigInteger, comment="Counts the leases. A result with an older token is not counted."
     )
     checks_done: Mapped[int] = mapped_column(BigInteger)
+    missed_slots: Mapped[int] = mapped_column(
+        BigInteger,
+        server_default=text("0"),
+        comment="Slots that passed without a check of their own.",
+    )
+    put_off_at: Mapped[datetime | None] = mapped_column(
+        MomentColumn,
+        comment="When it was found so late that it was put off, to spread what follows a downtime.",
+    )
     status_since: Mapped[datetime] = mapped_column(MomentColumn)
     consecutive_failures: Mapped[int]
     consecutive_successes: Mapped[int]

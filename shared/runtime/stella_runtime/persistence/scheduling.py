@@ -20,12 +20,8 @@ from stella_contracts.health import (
 )
 from stella_contracts.integrations import Connection
 from stella_contracts.messages import ScheduledCheck
-from stella_runtime.ids import new_id
 from stella_runtime.persistence.base import JsonColumn
 from stella_runtime.persistence.incidents import Incidents
-
-LEASE_MARGIN = timedelta(seconds=30)
-"""How long after its timeout a check that was claimed may be given to another worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +73,8 @@ class State:
     last_error_code: ErrorCode | None
     lease_token: int
     leased: bool
+    missed_slots: int
+    """Slots that have passed since the one that is leased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +91,7 @@ class Counted:
     """When to look again, if not at the next slot."""
     pause_seconds: float | None = None
     """How long not to look again, whatever the slot says."""
+    missed_slots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,25 +103,6 @@ class GroupCount:
     status: IntegrationStatus
     integrations: int
 
-
-_CLAIM = text(
-    """
-    with due as materialized (
-        select integration_id, row_number() over () as position from (
-            select integration_id from schedule_state
-            where next_check_at <= now()
-            order by next_check_at limit :limit for update skip locked) as locked)
-    update schedule_state s set
-        lease_token = s.lease_token + 1,
-        slot_at = coalesce(s.slot_at, s.next_check_at),
-        next_check_at = now() + cast(:margin as interval)
-            + i.check_timeout_seconds * interval '1 second'
-    from due join integrations i on i.id = due.integration_id
-    where s.integration_id = due.integration_id
-    returning s.integration_id, (cast(:check_ids as uuid[]))[due.position] as check_id,
-        s.lease_token
-    """
-)
 
 _TARGET_COLUMNS = """
     i.id, i.tenant_id, i.type, i.config_json, i.auth_ref_uri, i.check_timeout_seconds, i.version,
@@ -154,7 +134,8 @@ _LOCK = text(
     """
     select s.integration_id, s.tenant_id, s.status_since, s.consecutive_failures,
         s.consecutive_successes, s.failing_since, s.last_check ->> 'errorCode' as last_error_code,
-        s.lease_token, s.slot_at is not null as leased
+        s.lease_token, s.slot_at is not null as leased,
+        extract(epoch from now() - s.slot_at) as slot_age
     from schedule_state s where s.integration_id = any(cast(:ids as uuid[]))
     order by s.integration_id for update
     """
@@ -162,7 +143,8 @@ _LOCK = text(
 # Read after the lock, so that what an edit has just committed is seen.
 _CATALOG = text(
     """
-    select id, version, status, failure_threshold, success_threshold
+    select id, version, status, failure_threshold, success_threshold,
+        extract(epoch from check_period(id, check_interval_seconds)) as period
     from integrations where id = any(cast(:ids as uuid[]))
     """
 )
@@ -204,6 +186,7 @@ _SAVE = text(
             case when s.next_check_at is not null
                 then now() + v.pause_seconds * interval '1 second' end),
         checks_done = s.checks_done + 1,
+        missed_slots = s.missed_slots + v.missed_slots,
         status_since = v.status_since,
         consecutive_failures = v.consecutive_failures,
         consecutive_successes = v.consecutive_successes,
@@ -216,7 +199,8 @@ _SAVE = text(
         from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
             recheck_seconds double precision, pause_seconds double precision,
             status_since timestamptz, consecutive_failures integer, consecutive_successes integer,
-            failing_since timestamptz, last_check jsonb, healthy_at timestamptz, connection jsonb)
+            failing_since timestamptz, missed_slots bigint, last_check jsonb,
+            healthy_at timestamptz, connection jsonb)
         join integrations i on i.id = r.integration_id) as v
     where s.integration_id = v.integration_id
     """
@@ -237,35 +221,11 @@ _PURGE_KEYS = text("delete from idempotency_keys where created_at < now() - cast
 
 
 class Scheduling:
-    """Claims what is due, loads it, stores what was found."""
+    """Loads what is to be checked, stores what was found."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
         self.incidents = Incidents(session)
-
-    async def claim_due(self, limit: int) -> Sequence[ScheduledCheck]:
-        """
-        Lease up to `limit` integrations that are due, by the database's clock.
-
-        Each is leased once, however many schedulers run. One whose lease ended without a
-        result is due again.
-        """
-        rows = await self._session.execute(
-            _CLAIM,
-            {
-                "limit": limit,
-                "margin": LEASE_MARGIN,
-                "check_ids": [new_id() for _ in range(limit)],
-            },
-        )
-        return [
-            ScheduledCheck(
-                integration_id=row.integration_id,
-                check_id=row.check_id,
-                lease_token=row.lease_token,
-            )
-            for row in rows
-        ]
 
     async def load_scheduled(self, checks: Sequence[ScheduledCheck]) -> Sequence[Target]:
         """What is to be checked, of the checks whose lease still holds."""
@@ -374,6 +334,7 @@ def _state(held: Any, catalog: Any) -> State:
         last_error_code=None if held.last_error_code is None else ErrorCode(held.last_error_code),
         lease_token=held.lease_token,
         leased=held.leased,
+        missed_slots=max(0, int(held.slot_age // catalog.period)) if held.leased else 0,
     )
 
 
@@ -418,6 +379,7 @@ def _state_row(counted: Counted) -> dict[str, Any]:
         "consecutive_failures": counted.consecutive_failures,
         "consecutive_successes": counted.consecutive_successes,
         "failing_since": counted.failing_since,
+        "missed_slots": counted.missed_slots,
         "last_check": finished.model_dump(mode="json"),
         "healthy_at": outcome.checked_at if is_healthy else None,
         "connection": outcome.connection and outcome.connection.model_dump(mode="json"),

@@ -24,6 +24,7 @@ from stella_runtime.persistence.health_checks import HealthChecks
 from stella_runtime.persistence.idempotency_keys import IdempotencyKeys
 from stella_runtime.persistence.incidents import Incidents
 from stella_runtime.persistence.integrations import Integrations
+from stella_runtime.persistence.leases import Leases
 from stella_runtime.persistence.outbox import Outbox
 from stella_runtime.persistence.plugin_metadata import PluginMetadata
 from stella_runtime.persistence.schedule_state import ScheduleState
@@ -91,6 +92,7 @@ class SystemTransaction:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
         self.outbox = Outbox(session)
+        self.leases = Leases(session)
         self.scheduling = Scheduling(session)
         self.plugins = PluginMetadata(session)
 

@@ -84,6 +84,16 @@ class Metrics:
             "Due checks that were handed to the queue.",
             registry=self.registry,
         )
+        self._put_off = Counter(
+            "integration_checks_put_off",
+            "Checks so late after a downtime that they were spread over the next minute.",
+            registry=self.registry,
+        )
+        self._missed_slots = Counter(
+            "integration_missed_slots",
+            "Slots of the schedule that passed without a check of their own.",
+            registry=self.registry,
+        )
         self._outbox = Gauge(
             "integration_outbox_messages",
             "Committed messages that are not published yet.",
@@ -132,6 +142,12 @@ class Metrics:
 
     def claimed(self, checks: int) -> None:
         self._claimed.inc(checks)
+
+    def put_off(self, checks: int) -> None:
+        self._put_off.inc(checks)
+
+    def missed_slots(self, slots: int) -> None:
+        self._missed_slots.inc(slots)
 
     def schedule_lag(self, seconds: float) -> None:
         self._lag.set(seconds)
