@@ -1,5 +1,6 @@
 """What the worker gets for a provider type: the plugin that was accepted, or a sentence."""
 
+import asyncio
 import os
 import py_compile
 import shutil
@@ -26,6 +27,8 @@ class Catalog:
         self.records: list[PluginRecord] = []
         self.away = False
         self.reads = 0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     def scan(self) -> None:
         sources = Sources(built_in=[self.folder], installed=False)
@@ -44,6 +47,7 @@ class Catalog:
 
     async def list_records(self) -> Sequence[PluginRecord]:
         self.reads += 1
+        await self.answers.wait()
         if self.away:
             raise DatabaseUnavailable
         return self.records
@@ -101,6 +105,23 @@ async def test_plugin_is_loaded_once(catalog: Catalog, host: PluginHost) -> None
     first, second = await host.get("example"), await host.get("example")
 
     assert first.plugin is second.plugin
+    assert catalog.reads == 1
+
+
+async def test_checks_that_begin_together_wait_for_one_reading_of_the_catalog(
+    catalog: Catalog, host: PluginHost
+) -> None:
+    write_plugin(catalog.folder / "example")
+    catalog.scan()
+    catalog.answers.clear()
+
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(host.get("example")) for _ in range(3)]
+        while not catalog.reads:
+            await asyncio.sleep(0)
+        catalog.answers.set()
+
+    assert len({id(each.result().plugin) for each in asked}) == 1
     assert catalog.reads == 1
 
 

@@ -64,6 +64,7 @@ class PluginHost:
         self._catalog: dict[str, PluginRecord] = {}
         self._looked_at = float("-inf")
         self._attempts: dict[str, _Attempt] = {}
+        self._reading = asyncio.Lock()
         self._loading = asyncio.Lock()
 
     async def get(self, provider_type: str) -> LoadedPlugin:
@@ -89,12 +90,17 @@ class PluginHost:
 
         While it cannot be read, what was known goes on being used.
         """
-        self._looked_at = self._clock()
+        async with self._reading:
+            await self._read_catalog()
+
+    async def _read_catalog(self) -> None:
         try:
             records = await self._list_records()
         except Unavailable as error:
             log.warning("plugin_catalog_not_read", reason=str(error))
             return
+        finally:
+            self._looked_at = self._clock()
         catalog: dict[str, PluginRecord] = {}
         for record in records:
             if record.manifest is None:
@@ -113,11 +119,13 @@ class PluginHost:
             self._drop(path)
 
     async def _find(self, provider_type: str) -> PluginRecord:
+        if self._is_due_for_a_look(provider_type):
+            async with self._reading:
+                # Who waited finds what the other has read: a worker that starts has many checks
+                # at once, and none of them may fail for a catalog that is still on its way.
+                if self._is_due_for_a_look(provider_type):
+                    await self._read_catalog()
         record = self._catalog.get(provider_type)
-        usable = record is not None and record.state is PluginState.READY
-        if self._clock() - self._looked_at >= (FRESH_SECONDS if usable else RETRY_SECONDS):
-            await self.refresh()
-            record = self._catalog.get(provider_type)
         if record is None:
             raise PluginUnavailable(f"No plugin provides {provider_type[:64]!r}.")
         if record.state is not PluginState.READY:
@@ -126,6 +134,11 @@ class PluginHost:
                 f" {record.last_error or record.state.value}"
             )
         return record
+
+    def _is_due_for_a_look(self, provider_type: str) -> bool:
+        record = self._catalog.get(provider_type)
+        usable = record is not None and record.state is PluginState.READY
+        return self._clock() - self._looked_at >= (FRESH_SECONDS if usable else RETRY_SECONDS)
 
     def _attempt(self, record: PluginRecord) -> _Attempt | None:
         """The attempt that still counts for this version."""
