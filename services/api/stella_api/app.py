@@ -104,6 +104,7 @@ async def serve(settings: ApiSettings) -> None:
                 settings.amqp_url.get_secret_value(),
                 name="stella-api",
                 drain_seconds=settings.drain_seconds,
+                meter=metrics,
             )
         )
         relay = Relay(database, bus)

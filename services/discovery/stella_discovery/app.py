@@ -95,6 +95,7 @@ async def serve(settings: DiscoverySettings) -> None:
                 settings.amqp_url.get_secret_value(),
                 name="stella-discovery",
                 drain_seconds=settings.drain_seconds,
+                meter=metrics,
             )
         )
         discovery = Discovery(settings.sources, database, bus, metrics)

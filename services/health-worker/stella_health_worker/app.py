@@ -48,7 +48,12 @@ async def serve(settings: HealthWorkerSettings) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(database.close)
         bus = await stack.enter_async_context(
-            open_bus(settings.amqp_url.get_secret_value(), drain_seconds=settings.drain_seconds)
+            open_bus(
+                settings.amqp_url.get_secret_value(),
+                name="stella-health-worker",
+                drain_seconds=settings.drain_seconds,
+                meter=metrics,
+            )
         )
         dependencies = {"database": Dependency(database.check), "bus": Dependency(bus.check)}
         await stack.enter_async_context(

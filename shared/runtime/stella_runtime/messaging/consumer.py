@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
@@ -17,6 +18,7 @@ from stella_runtime.messaging.connection import (
     keep_channel,
 )
 from stella_runtime.messaging.handling import HandlerPool
+from stella_runtime.messaging.meter import Meter
 from stella_runtime.messaging.publisher import Publisher
 from stella_runtime.messaging.settlement import (
     ATTEMPT_HEADER,
@@ -40,9 +42,17 @@ class Consumer:
     """Takes from one queue, on a channel of its own."""
 
     def __init__(
-        self, link: Link, publisher: Publisher, queue: Queue, handler: Handler, *, prefetch: int
+        self,
+        link: Link,
+        publisher: Publisher,
+        queue: Queue,
+        handler: Handler,
+        *,
+        prefetch: int,
+        meter: Meter,
     ) -> None:
         self._link = link
+        self._meter = meter
         self._publisher = publisher
         self._queue = queue
         self._prefetch = prefetch
@@ -99,6 +109,7 @@ class Consumer:
         async def carry_out(settlement: Settlement) -> None:
             await self._carry_out(settlement, incoming)
 
+        self._meter.message_taken(self._queue.name, seconds_since(incoming.timestamp))
         self._pool.start(delivery_of(incoming), carry_out)
 
     async def _carry_out(self, settlement: Settlement, incoming: AbstractIncomingMessage) -> None:
@@ -112,7 +123,8 @@ class Consumer:
                 await self._move(self._queue.retry, delivery, marks, incoming)
             elif settlement.fate is Fate.DEAD and self._queue.dead:
                 marks = {REASON_HEADER: settlement.reason, QUEUE_HEADER: self._queue.name}
-                await self._move(self._queue.dead, delivery, marks, incoming)
+                if await self._move(self._queue.dead, delivery, marks, incoming):
+                    self._meter.message_died(self._queue.name)
             else:
                 await self._hand_back(incoming)
         except BusUnavailable as error:
@@ -125,7 +137,8 @@ class Consumer:
         delivery: Delivery,
         marks: dict[str, str],
         incoming: AbstractIncomingMessage,
-    ) -> None:
+    ) -> bool:
+        """Whether it lies in the other queue now."""
         try:
             headers = {**delivery.headers, **marks}
             await self._publisher.put(queue, delivery.id, delivery.body, headers)
@@ -133,8 +146,9 @@ class Consumer:
             log.warning("delivery_not_moved", queue=queue, reason=str(error))
             await asyncio.sleep(HAND_BACK_SECONDS)
             await self._hand_back(incoming)
-        else:
-            await _acknowledge(incoming)
+            return False
+        await _acknowledge(incoming)
+        return True
 
     async def _hand_back(self, incoming: AbstractIncomingMessage) -> None:
         with broker_errors():
@@ -199,6 +213,11 @@ def delivery_of(incoming: AbstractIncomingMessage) -> Delivery:
         headers=headers,
         attempt=int(attempt) if attempt.isdecimal() else 1,
     )
+
+
+def seconds_since(moment: datetime | None) -> float:
+    """The age of a message by its timestamp, which counts whole seconds."""
+    return 0.0 if moment is None else max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
 def _latest_death(incoming: AbstractIncomingMessage) -> FieldTable | None:

@@ -11,6 +11,7 @@ from stella_runtime.messaging.backoff import Backoff
 from stella_runtime.messaging.bus import Delivery, Handler, Message
 from stella_runtime.messaging.connection import Link
 from stella_runtime.messaging.consumer import Consumer, Listener
+from stella_runtime.messaging.meter import Meter, NoMeter
 from stella_runtime.messaging.publisher import Publisher
 from stella_runtime.messaging.subscription import Subscription
 from stella_runtime.messaging.topology import TOPOLOGY, Topology
@@ -25,13 +26,20 @@ class RabbitMQBus:
     """See `open_bus`."""
 
     def __init__(
-        self, url: str, *, name: str, topology: Topology = TOPOLOGY, drain_seconds: float = 10.0
+        self,
+        url: str,
+        *,
+        name: str,
+        topology: Topology = TOPOLOGY,
+        drain_seconds: float = 10.0,
+        meter: Meter,
     ) -> None:
         # Two connections: a broker short of memory stops reading from those that publish, and
         # acknowledgements must not wait there.
         self.publishing = Link(url, name=f"{name}: publish", topology=topology)
         self.consuming = Link(url, name=f"{name}: consume", topology=topology)
-        self.publisher = Publisher(self.publishing)
+        self.publisher = Publisher(self.publishing, meter=meter)
+        self._meter = meter
         self._topology = topology
         self._drain_seconds = drain_seconds
 
@@ -41,7 +49,9 @@ class RabbitMQBus:
     @asynccontextmanager
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> AsyncIterator[None]:
         rules = self._topology.queue(queue)
-        consumer = Consumer(self.consuming, self.publisher, rules, handler, prefetch=prefetch)
+        consumer = Consumer(
+            self.consuming, self.publisher, rules, handler, prefetch=prefetch, meter=self._meter
+        )
         async with running(consumer.keep):
             try:
                 yield
@@ -74,6 +84,7 @@ async def open_bus(
     name: str = "stella",
     topology: Topology = TOPOLOGY,
     drain_seconds: float = 10.0,
+    meter: Meter | None = None,
 ) -> AsyncIterator[RabbitMQBus]:
     """
     Open the bus at an AMQP URL; `name` is how the broker lists its connections.
@@ -82,7 +93,9 @@ async def open_bus(
     `check` says why it does not work yet, and publishing raises BusUnavailable meanwhile.
     Raises TopologyConflict when the broker has a queue or exchange that differs from ours.
     """
-    bus = RabbitMQBus(url, name=name, topology=topology, drain_seconds=drain_seconds)
+    bus = RabbitMQBus(
+        url, name=name, topology=topology, drain_seconds=drain_seconds, meter=meter or NoMeter()
+    )
     async with (
         running(bus.publishing.keep),
         running(bus.consuming.keep),

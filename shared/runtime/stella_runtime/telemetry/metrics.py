@@ -14,6 +14,7 @@ from prometheus_client import (
 
 _LATENCY_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_QUEUE_SECONDS = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 # Of a group the worst is shown. What is not known or switched off is nobody's outage.
 _VALUE_OF_STATUS = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
@@ -104,6 +105,24 @@ class Metrics:
             "Age of the oldest unpublished message.",
             registry=self.registry,
         )
+        self._queue_age = Histogram(
+            "integration_queue_age_seconds",
+            "How old messages of a queue were when a handler got them.",
+            ["queue"],
+            buckets=_QUEUE_SECONDS,
+            registry=self.registry,
+        )
+        self._dead_letters = Counter(
+            "integration_dead_letters",
+            "Messages that a handler could not do, by the queue they came from.",
+            ["queue"],
+            registry=self.registry,
+        )
+        self._publisher_blocked = Gauge(
+            "integration_publisher_blocked",
+            "1 while the broker takes nothing from this process, as during a resource alarm.",
+            registry=self.registry,
+        )
         self._requests = Histogram(
             "integration_http_request_seconds",
             "Requests by route and status.",
@@ -155,6 +174,15 @@ class Metrics:
     def outbox(self, messages: int, oldest_seconds: float) -> None:
         self._outbox.set(messages)
         self._outbox_age.set(oldest_seconds)
+
+    def message_taken(self, queue: str, seconds_waited: float) -> None:
+        self._queue_age.labels(queue).observe(seconds_waited)
+
+    def message_died(self, queue: str) -> None:
+        self._dead_letters.labels(queue).inc()
+
+    def publisher_blocked(self, blocked: bool) -> None:
+        self._publisher_blocked.set(blocked)
 
     def groups(self, groups: Iterable[Group]) -> None:
         """Replace the health of every group: one that is gone must not stay as it was."""
