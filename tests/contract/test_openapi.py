@@ -27,6 +27,7 @@ DOCUMENTED = {
     ("DELETE", "/api/v1/integrations/{integration_id}"),
     ("POST", "/api/v1/integrations/{integration_id}/health-check"),
     ("GET", "/api/v1/integrations/{integration_id}/health"),
+    ("GET", "/api/v1/integrations/{integration_id}/transitions"),
     ("GET", "/api/v1/integrations/{integration_id}/health-checks/{check_id}"),
     ("GET", "/api/v1/plugins"),
     ("GET", "/api/v1/plugins/{provider_type}"),

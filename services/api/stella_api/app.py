@@ -10,6 +10,7 @@ from stella_api.audit.routes import router as audit
 from stella_api.authentication import Authenticator
 from stella_api.cursors import Cursors
 from stella_api.health.routes import router as health
+from stella_api.health.transitions import router as transitions
 from stella_api.integrations.routes import router as integrations
 from stella_api.keys import Keys
 from stella_api.middleware import BodyBounds, RequestContext, Unexpected
@@ -61,7 +62,7 @@ class Api:
         app.state.metrics = metrics
         problems.install(app)
         # Discovery first: its path under /integrations must not be taken for an id.
-        for router in (plugins, integrations, health, audit):
+        for router in (plugins, integrations, health, transitions, audit):
             app.include_router(router, prefix="/api/v1")
         app.router.routes.extend(
             routes(

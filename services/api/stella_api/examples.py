@@ -43,6 +43,8 @@ from stella_contracts.health import (
     PendingCheck,
     Step,
     StepResult,
+    Transition,
+    TransitionPage,
 )
 from stella_contracts.integrations import Connection, Integration, IntegrationPage
 from stella_contracts.plugins import (
@@ -153,7 +155,16 @@ _AUDIT = AuditEntry(
     details={"name": "registry-eu", "type": "harbor", "changed": ["config.endpoint"]},
 )
 
+_TRANSITION = Transition(
+    at=_FAILED,
+    previous_status=IntegrationStatus.HEALTHY,
+    status=IntegrationStatus.UNHEALTHY,
+    error_code=ErrorCode.TLS,
+    incident_id=_INCIDENT,
+)
+
 _ANSWERS: tuple[BaseModel, ...] = (
+    TransitionPage(items=[_TRANSITION], next_cursor=_CURSOR),
     _INTEGRATION,
     IntegrationPage(items=[_INTEGRATION], next_cursor=_CURSOR),
     _FINISHED,

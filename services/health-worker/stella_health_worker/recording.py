@@ -17,6 +17,7 @@ from stella_runtime.ids import new_id
 from stella_runtime.persistence import Database, SystemTransaction
 from stella_runtime.persistence.incidents import StoredIncident
 from stella_runtime.persistence.scheduling import Counted, Outcome, State
+from stella_runtime.persistence.status_transitions import NewTransition
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -127,6 +128,7 @@ async def record_outcomes(
     if book.counted:
         await scheduling.save(list(book.counted.values()))
         metrics.missed_slots(sum(each.missed_slots for each in book.counted.values()))
+    await transaction.transitions.add(book.transitions)
     for outcome in book.history:
         target, result = outcome.target, outcome.result
         metrics.check(
@@ -160,6 +162,7 @@ class _Book:
         self.history: list[Outcome] = []
         self.superseded: list[Outcome] = []
         self.counted: dict[UUID, Counted] = {}
+        self.transitions: list[NewTransition] = []
 
     async def enter(self, outcome: Outcome) -> str | None:
         """Count an outcome, or say why it does not count."""
@@ -227,6 +230,7 @@ class _Book:
         self, outcome: Outcome, state: State, verdict: Verdict, since: datetime
     ) -> None:
         scheduling, result = self._transaction.scheduling, outcome.result
+        incident: StoredIncident | None = None
         if verdict.status is not state.status:
             await scheduling.set_status(state.integration_id, verdict.status)
             change = HealthChange(
@@ -240,15 +244,15 @@ class _Book:
             )
             self._report(EventType.HEALTH_CHANGED, change, state.tenant_id)
         if verdict.incident is IncidentStep.OPEN:
-            opened = await scheduling.incidents.open_once(
+            incident = await scheduling.incidents.open_once(
                 state.tenant_id,
                 state.integration_id,
                 since=verdict.failing_since or outcome.checked_at,
                 error_code=result.error_code,
                 error_message=result.error_message,
             )
-            if opened is not None:
-                self._alert(EventType.ALERT_OPENED, outcome, state, verdict.status, opened)
+            if incident is not None:
+                self._alert(EventType.ALERT_OPENED, outcome, state, verdict.status, incident)
         elif verdict.incident is IncidentStep.UPDATE:
             await scheduling.incidents.update_cause(
                 state.integration_id,
@@ -256,9 +260,21 @@ class _Book:
                 error_message=result.error_message,
             )
         elif verdict.incident is IncidentStep.RESOLVE:
-            resolved = await scheduling.incidents.resolve_once(state.integration_id)
-            if resolved is not None:
-                self._alert(EventType.ALERT_RESOLVED, outcome, state, verdict.status, resolved)
+            incident = await scheduling.incidents.resolve_once(state.integration_id)
+            if incident is not None:
+                self._alert(EventType.ALERT_RESOLVED, outcome, state, verdict.status, incident)
+        if verdict.status is not state.status:
+            self.transitions.append(
+                NewTransition(
+                    tenant_id=state.tenant_id,
+                    integration_id=state.integration_id,
+                    at=since,
+                    previous_status=state.status,
+                    status=verdict.status,
+                    error_code=result.error_code,
+                    incident_id=incident.id if incident else None,
+                )
+            )
 
     def _alert(
         self,

@@ -170,6 +170,25 @@ class Rollup(Answer):
     max_latency_ms: int
 
 
+class Transition(Answer):
+    """One change of an integration's status, after hysteresis."""
+
+    at: UtcDatetime
+    previous_status: IntegrationStatus
+    status: IntegrationStatus
+    error_code: ErrorCode | None = None
+    incident_id: UUID | None = Field(
+        default=None, description="The incident that the change opened or resolved."
+    )
+
+
+class TransitionPage(Answer):
+    """A page of changes of status, newest first."""
+
+    items: list[Transition]
+    next_cursor: str | None = None
+
+
 class History(Answer):
     """A page of checks (`resolution=raw`) or of roll-ups, newest first."""
 

@@ -13,6 +13,7 @@ CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("DELETE", "/integrations/{id}", {}),
     ("POST", "/integrations/{id}/health-check", {}),
     ("GET", "/integrations/{id}/health", {}),
+    ("GET", "/integrations/{id}/transitions", {}),
     ("GET", "/integrations/{id}/health-checks/{check}", {}),
 ]
 

@@ -61,8 +61,11 @@ async def test_another_tenants_history_incidents_and_audit_are_empty(database: D
             integration.id, Span(), limit=10, before=None
         )
         check = await transaction.health_checks.find(integration.id, target.check_id)
-        rollups = await transaction.health_checks.list_rollups(
+        rollups = await transaction.rollups.list_page(
             integration.id, Span(), unit="day", limit=10, before=None
+        )
+        transitions = await transaction.transitions.list_page(
+            integration.id, Span(), limit=10, before=None
         )
         incident = await transaction.incidents.find_open(integration.id)
         resolved = await transaction.incidents.resolve_once(integration.id)
@@ -71,7 +74,7 @@ async def test_another_tenants_history_incidents_and_audit_are_empty(database: D
             integration.id, target.check_id, now=datetime.now(UTC)
         )
 
-    assert (list(history), check, list(rollups)) == ([], None, [])
+    assert (list(history), check, list(rollups), list(transitions)) == ([], None, [], [])
     assert (incident, resolved, list(entries), request) == (None, None, [], None)
 
 

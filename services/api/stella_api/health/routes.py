@@ -233,7 +233,7 @@ class _Page:
         self, transaction: Transaction, cursors: Cursors, position: list[str] | None
     ) -> History:
         unit: Literal["hour", "day"] = "hour" if self._resolution == "hour" else "day"
-        found = await transaction.health_checks.list_rollups(
+        found = await transaction.rollups.list_page(
             self._integration_id,
             self._span,
             unit=unit,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from stella_contracts.integrations import Integration, IntegrationCreate, Integr
 from stella_contracts.messages import Alert, Event, EventData, EventType, IntegrationChange
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import Transaction
+from stella_runtime.persistence.status_transitions import NewTransition
 
 log = structlog.get_logger()
 
@@ -98,8 +100,19 @@ async def change(
         )
     await transaction.integrations.change(row, changes)
     await _reschedule(transaction, integration_id, changes, was_enabled=was_enabled)
+    incident_id = None
     if changes.get("enabled") is False:
-        await _end_incident(transaction, before)
+        incident_id = await _end_incident(transaction, before)
+    if "status" in changes:
+        transition = NewTransition(
+            tenant_id=transaction.tenant_id,
+            integration_id=integration_id,
+            at=datetime.now(UTC),
+            previous_status=before.status,
+            status=changes["status"],
+            incident_id=incident_id,
+        )
+        await transaction.transitions.add([transition])
     after = await transaction.integrations.get(integration_id)
     _tell(
         transaction,
@@ -157,11 +170,11 @@ async def _reschedule(
         await transaction.schedule.make_due(integration_id)
 
 
-async def _end_incident(transaction: Transaction, integration: Integration) -> None:
+async def _end_incident(transaction: Transaction, integration: Integration) -> UUID | None:
     """Nobody is told of the end of an outage that is not looked at any more, but by this."""
     incident = await transaction.incidents.resolve_once(integration.id)
     if incident is None:
-        return
+        return None
     alert = Alert(
         integration_id=integration.id,
         provider_type=integration.type,
@@ -173,6 +186,7 @@ async def _end_incident(transaction: Transaction, integration: Integration) -> N
         resolved_at=incident.resolved_at,
     )
     _report(transaction, EventType.ALERT_RESOLVED, alert)
+    return incident.id
 
 
 def _names_of(before: Integration, changes: Mapping[str, Any]) -> list[str]:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from stella_contracts.health import FinishedCheck, HealthStatus, Rollup
+from stella_contracts.health import FinishedCheck
 from stella_runtime.ids import moment_of
 from stella_runtime.persistence.base import Base, JsonColumn, MomentColumn, TenantOwned
 
@@ -89,36 +88,3 @@ class HealthChecks:
             )
         )
         return [FinishedCheck.model_validate(row) for row in rows]
-
-    async def list_rollups(
-        self,
-        integration_id: UUID,
-        span: Span,
-        *,
-        unit: Literal["hour", "day"],
-        limit: int,
-        before: datetime | None,
-    ) -> Sequence[Rollup]:
-        """What the checks of each hour or (UTC) day found, for the periods that have any."""
-        period = func.date_trunc(unit, HealthCheckRow.checked_at, "UTC")
-        counts = [
-            func.count().filter(HealthCheckRow.status == status).label(status)
-            for status in HealthStatus
-        ]
-        query = select(
-            period.label("starting_at"),
-            func.count().label("checks"),
-            *counts,
-            func.avg(HealthCheckRow.latency_ms).label("average_latency_ms"),
-            func.max(HealthCheckRow.latency_ms).label("max_latency_ms"),
-        ).where(HealthCheckRow.integration_id == integration_id)
-        if span.since is not None:
-            query = query.where(HealthCheckRow.checked_at >= span.since)
-        if span.until is not None:
-            query = query.where(HealthCheckRow.checked_at < span.until)
-        if before is not None:
-            query = query.where(HealthCheckRow.checked_at < before)
-        rows = await self._session.execute(
-            query.group_by(period).order_by(period.desc()).limit(limit)
-        )
-        return [Rollup.model_validate(row) for row in rows]

@@ -27,8 +27,10 @@ from stella_runtime.persistence.integrations import Integrations
 from stella_runtime.persistence.leases import Leases
 from stella_runtime.persistence.outbox import Outbox
 from stella_runtime.persistence.plugin_metadata import PluginMetadata
+from stella_runtime.persistence.rollups import Rollups
 from stella_runtime.persistence.schedule_state import ScheduleState
 from stella_runtime.persistence.scheduling import Scheduling
+from stella_runtime.persistence.status_transitions import StatusTransitions
 
 # Classes of SQLSTATE that say "not now": connection (08), resources (53), operator (57),
 # system (58), rollback (40: serialization failure, deadlock), lock not available (55P03).
@@ -66,12 +68,20 @@ class Transaction:
         return HealthChecks(self._session)
 
     @cached_property
+    def rollups(self) -> Rollups:
+        return Rollups(self._session, self.tenant_id)
+
+    @cached_property
     def check_requests(self) -> CheckRequests:
         return CheckRequests(self._session, self.tenant_id)
 
     @cached_property
     def incidents(self) -> Incidents:
         return Incidents(self._session)
+
+    @cached_property
+    def transitions(self) -> StatusTransitions:
+        return StatusTransitions(self._session)
 
     @cached_property
     def audit_logs(self) -> AuditLogs:
@@ -95,6 +105,7 @@ class SystemTransaction:
         self.leases = Leases(session)
         self.scheduling = Scheduling(session)
         self.plugins = PluginMetadata(session)
+        self.transitions = StatusTransitions(session)
 
 
 class Database:
