@@ -12,6 +12,7 @@ NOT_GRAB_BAGS = {Path("shared/runtime/stella_runtime/persistence/base.py")}  # S
 LONGEST = 500
 ASK_ABOVE = 300
 LONG_WITH_REASON = {
+    Path("services/health-worker/stella_health_worker/recording.py"): "one batch, first to last",
     Path("deploy/embedded/stella_embedded/postgres.py"): "one life cycle, start to stop",
     Path("shared/runtime/stella_runtime/persistence/scheduling.py"): "one table and its queries",
 }

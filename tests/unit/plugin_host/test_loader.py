@@ -117,7 +117,7 @@ async def test_checks_that_begin_together_wait_for_one_reading_of_the_catalog(
 
     async with asyncio.TaskGroup() as group:
         asked = [group.create_task(host.get("example")) for _ in range(3)]
-        while not catalog.reads:
+        while not catalog.reads:  # noqa: ASYNC110 - a condition, polled
             await asyncio.sleep(0)
         catalog.answers.set()
 
