@@ -9,6 +9,7 @@ from pytest_socket import disable_socket, enable_socket
 
 pytest_plugins = [
     "tests.support.postgres",
+    "tests.support.disk",
     "tests.support.rabbitmq",
     "tests.support.catalog",
     "tests.support.processes",

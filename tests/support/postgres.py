@@ -1,5 +1,6 @@
 """A migrated PostgreSQL: one server a run, one database a test."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -87,10 +88,15 @@ def binaries_of(release: str | None) -> Path:
 def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
     """The name of a database with the newest schema, from which a test's own is copied."""
     with temporary_database(postgres_server) as name:
-        # Migrations run a loop of their own, which must not take the place of the tests' loop.
-        with ThreadPoolExecutor(max_workers=1) as thread:
-            thread.submit(upgrade, postgres_server.url(name)).result()
+        migrate(postgres_server.url(name))
         yield name
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest schema."""
+    # Migrations run a loop of their own, which must not take the place of the tests' loop.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        thread.submit(upgrade, url).result()
 
 
 @pytest.fixture
@@ -112,6 +118,20 @@ def own_postgres_server() -> Iterator[EmbeddedPostgres]:
     """A server for one test that stops, kills or restarts it. Its database is not migrated."""
     with running_server(binaries_of(None)) as server:
         yield server
+
+
+@pytest.fixture
+def own_migrated_server(own_postgres_server: EmbeddedPostgres) -> EmbeddedPostgres:
+    """As `own_postgres_server`, with the newest schema in its database."""
+    migrate(own_postgres_server.url())
+    return own_postgres_server
+
+
+async def start_again(server: EmbeddedPostgres) -> None:
+    """Start a server that was stopped or killed, while the loop goes on."""
+    await asyncio.to_thread(server.prepare)
+    server.spawn()  # here: the server's life is tied to the thread that starts it
+    await asyncio.to_thread(server.wait_until_ready)
 
 
 @contextmanager

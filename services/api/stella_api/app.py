@@ -17,6 +17,7 @@ from stella_api.middleware import BodyBounds, RequestContext, Unexpected
 from stella_api.openapi import Described, operation_id
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.plugins.routes import router as plugins
+from stella_api.repeating import Repeating
 from stella_api.settings import ApiSettings
 from stella_api.waiting import Waiting
 from stella_runtime.lifecycle import supervise
@@ -75,6 +76,7 @@ class Api:
             )
         )
         # The last one added is the outermost.
+        app.add_middleware(Repeating)
         app.add_middleware(BodyBounds, max_bytes=settings.max_body_bytes)
         app.add_middleware(Unexpected)
         app.add_middleware(RequestContext, metrics=metrics)

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from stella_api.repeating import ROLLED_BACK
 from stella_contracts.errors import (
     Conflict,
     Forbidden,
@@ -22,6 +23,7 @@ from stella_contracts.errors import (
     Unauthenticated,
     Unavailable,
 )
+from stella_runtime.persistence.transaction import TransactionRolledBack
 
 log = structlog.get_logger()
 
@@ -160,6 +162,8 @@ def install(app: FastAPI) -> None:
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StellaError)  # noqa: S101 - registered for it
+        if isinstance(error, TransactionRolledBack):
+            setattr(request.state, ROLLED_BACK, True)
         if isinstance(error, Unavailable):
             log.warning("request_not_served", reason=str(error), error_code=error.code)
         return problem_of(error, request_id=request.state.request_id)

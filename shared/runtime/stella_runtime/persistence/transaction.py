@@ -32,9 +32,11 @@ from stella_runtime.persistence.schedule_state import ScheduleState
 from stella_runtime.persistence.scheduling import Scheduling
 from stella_runtime.persistence.status_transitions import StatusTransitions
 
-# Classes of SQLSTATE that say "not now": connection (08), resources (53), operator (57),
-# system (58), rollback (40: serialization failure, deadlock), lock not available (55P03).
+# Classes of SQLSTATE that say "not now": connection (08), resources (53: a full disk is one),
+# operator (57), system (58), rollback (40), lock not available (55P03).
 _UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
+_ROLLED_BACK = {"40001", "40P01"}
+"""Serialization failure and deadlock."""
 _UNDEFINED_TABLE = "42P01"
 
 
@@ -45,6 +47,12 @@ class SchemaMissing(Unavailable):
 
     def __init__(self) -> None:
         super().__init__("The database has no schema of ours. Run: stella db upgrade")
+
+
+class TransactionRolledBack(DatabaseUnavailable):
+    """Another transaction was in the way. Nothing of this one is left: it may be run again."""
+
+    code = "transaction_rolled_back"
 
 
 class Transaction:
@@ -131,7 +139,7 @@ class Database:
         Commits on the way out, rolls back on an exception.
 
         Raises DatabaseUnavailable when the database is away, out of connections, or gave up
-        on a lock or a statement.
+        on a lock or a statement; TransactionRolledBack if the same may simply be done again.
         """
         with _driver_errors():
             async with self._tenant_sessions(info={"tenant_id": tenant_id}) as session:
@@ -199,9 +207,17 @@ def _driver_errors() -> Iterator[None]:
         state = getattr(error.orig, "sqlstate", None) or ""
         if state == _UNDEFINED_TABLE:
             raise SchemaMissing from error
+        if state in _ROLLED_BACK or _is_outdated_plan(error):
+            raise TransactionRolledBack from error
         if error.connection_invalidated or state == "55P03" or state[:2] in _UNAVAILABLE_CLASSES:
             raise DatabaseUnavailable from error
         raise
     except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
         # The driver raises these bare while it connects.
         raise DatabaseUnavailable from error
+
+
+def _is_outdated_plan(error: DBAPIError) -> bool:
+    """The schema has changed under a prepared statement, which is forgotten by now."""
+    cause = error.orig and error.orig.__cause__
+    return isinstance(cause, asyncpg.InvalidCachedStatementError)
