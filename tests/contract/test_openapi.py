@@ -33,6 +33,7 @@ DOCUMENTED = {
     ("GET", "/api/v1/plugins/{provider_type}"),
     ("POST", "/api/v1/plugins/discover"),
     ("GET", "/api/v1/audit-logs"),
+    ("GET", "/api/v1/audit-logs/verify"),
 }
 
 

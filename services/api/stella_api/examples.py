@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from stella_api.plugin_catalog import PluginNotReady
 from stella_api.problems import document, document_of
 from stella_api.strict_json import MalformedBody
-from stella_contracts.audit import AuditEntry, AuditPage
+from stella_contracts.audit import AuditEntry, AuditPage, AuditVerification
 from stella_contracts.errors import (
     CheckNotFound,
     ConfigRejected,
@@ -198,6 +198,7 @@ _ANSWERS: tuple[BaseModel, ...] = (
     ScanSummary(scan_id=_SCAN, found=2, registered=["harbor"], updated=[], removed=[], failed=[]),
     _AUDIT,
     AuditPage(items=[_AUDIT], next_cursor=_CURSOR),
+    AuditVerification(intact=True, entries=1204, sequence=1204, hash="5f" * 32),
 )
 
 ANSWERS = {type(answer).__name__: answer for answer in _ANSWERS}

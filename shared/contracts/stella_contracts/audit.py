@@ -1,7 +1,9 @@
 """What the audit log tells."""
 
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
+
+from pydantic import Field
 
 from stella_contracts.model import Answer, UtcDatetime
 
@@ -24,3 +26,27 @@ class AuditPage(Answer):
 
     items: list[AuditEntry]
     next_cursor: str | None = None
+
+
+class AuditBreak(Answer):
+    """Where the chain of an audit log is broken first."""
+
+    sequence: int = Field(description="The place in the chain, counted from 1.")
+    id: UUID | None = Field(default=None, description="The entry there; null if it is missing.")
+    reason: Literal["altered", "missing"]
+
+
+class AuditVerification(Answer):
+    """Whether every entry of the audit log is there, in order, as it was written."""
+
+    intact: bool
+    entries: int = Field(description="How many entries were found right, from the first one on.")
+    sequence: int | None = Field(
+        default=None, description="The place of the newest entry that was verified."
+    )
+    hash: str | None = Field(
+        default=None,
+        description="Its hash (SHA-256, hex). Keep it elsewhere: a log that was written anew"
+        " as a whole is told by it.",
+    )
+    first_broken: AuditBreak | None = None

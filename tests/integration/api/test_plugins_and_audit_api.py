@@ -170,3 +170,11 @@ class TestAudit:
         )
 
         assert len((await api.get("/audit-logs")).json()["items"]) == 1
+
+    async def test_the_log_is_verified(self, hub: Hub, api: httpx.AsyncClient) -> None:
+        await registered(api)
+        await registered(hub.client(tenant="globex"))
+
+        found = (await api.get("/audit-logs/verify")).json()
+
+        assert (found["intact"], found["entries"], found["sequence"]) == (True, 1, 1)

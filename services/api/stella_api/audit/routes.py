@@ -10,7 +10,7 @@ from stella_api.dependencies import AdminTransaction, CurrentCursors
 from stella_api.health.routes import Moment
 from stella_api.integrations.routes import COMMON, Cursor, Limit
 from stella_api.problems import problems
-from stella_contracts.audit import AuditPage
+from stella_contracts.audit import AuditPage, AuditVerification
 from stella_contracts.errors import MalformedCursor
 from stella_runtime.persistence.audit_logs import AuditFilters
 
@@ -46,3 +46,9 @@ async def list_entries(
     if len(found) <= limit:
         return AuditPage(items=items)
     return AuditPage(items=items, next_cursor=cursors.write([str(items[-1].id)], **bound))
+
+
+@router.get("/verify", responses=problems(*COMMON))
+async def verify(transaction: AdminTransaction) -> AuditVerification:
+    """Read the whole chain of the audit log, and name the first entry that is not as written."""
+    return await transaction.audit_chain.verify()

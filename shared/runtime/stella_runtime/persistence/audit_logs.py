@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import BigInteger, FetchedValue, LargeBinary, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -32,6 +32,9 @@ class AuditLogRow(TenantOwned, Base):
     request_id: Mapped[str]
     outcome: Mapped[str]
     details: Mapped[JsonObject] = mapped_column(JsonColumn)
+    # Set by the database, see `audit_chain`.
+    sequence: Mapped[int] = mapped_column(BigInteger, FetchedValue())
+    hash: Mapped[bytes] = mapped_column(LargeBinary, FetchedValue())
 
 
 @dataclass(frozen=True, slots=True)

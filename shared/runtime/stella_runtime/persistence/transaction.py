@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stella_contracts.errors import DatabaseUnavailable, Unavailable
 from stella_runtime.messaging.relay import OutboxMessage
+from stella_runtime.persistence.audit_chain import AuditChain
 from stella_runtime.persistence.audit_logs import AuditLogs
 from stella_runtime.persistence.base import TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
@@ -94,6 +95,10 @@ class Transaction:
     @cached_property
     def audit_logs(self) -> AuditLogs:
         return AuditLogs(self._session, self.tenant_id)
+
+    @cached_property
+    def audit_chain(self) -> AuditChain:
+        return AuditChain(self._session, self.tenant_id)
 
     @cached_property
     def idempotency_keys(self) -> IdempotencyKeys:
