@@ -123,6 +123,8 @@ class Hub:
     database: Database
     bus: InProcessBus
     metrics: Metrics
+    running: asyncio.Task[None]
+    """What the application does beside its requests."""
     clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     def client(self, *, authorization: str | None = None, **claims: Any) -> httpx.AsyncClient:
@@ -138,6 +140,12 @@ class Hub:
         )
         self.clients.append(client)
         return client
+
+    async def stop(self) -> None:
+        """End that, which is what a signal does first."""
+        self.running.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.running
 
     async def put_plugins(self, *types: str, **fields: Any) -> None:
         """Register plugins as a scan does."""
@@ -162,16 +170,14 @@ async def running_hub(
     metrics = Metrics()
     async with InProcessBus() as bus:
         api = Api(ApiSettings(**values), database, bus, metrics)
-        hub = Hub(api.application, authority, database, bus, metrics)
         running = asyncio.create_task(api.run())
+        hub = Hub(api.application, authority, database, bus, metrics, running)
         try:
             yield hub
         finally:
             for client in hub.clients:
                 await client.aclose()
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await hub.stop()
 
 
 @pytest.fixture

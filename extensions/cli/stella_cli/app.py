@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from typer.main import get_group
 
 from stella_cli.commands.audit import audit
+from stella_cli.commands.events import events
 from stella_cli.commands.integrations import integrations
 from stella_cli.commands.invocation import Output, screen_of, surroundings_of
 from stella_cli.commands.login import login, logout
@@ -72,6 +73,7 @@ def build_app() -> typer.Typer:
     app.add_typer(integrations, name="integrations")
     app.add_typer(plugins, name="plugins")
     app.command()(audit)
+    app.command()(events)
     return app
 
 

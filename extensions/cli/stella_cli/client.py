@@ -29,6 +29,8 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 LONGEST_WAIT_SECONDS = 30
 """How long the server can be asked to hold an answer back (RFC 7240 `wait`)."""
+SILENT_SECONDS = 60.0
+"""Longer than the pause between two heartbeats of a stream, by default 15 s."""
 LARGEST_PAGE = 200
 MOST_PAGES = 5000
 
@@ -170,6 +172,35 @@ class Client:
             "to": until.isoformat() if until else None,
         }
         return self._get("/audit-logs", _AUDIT, query | {"limit": limit, "cursor": cursor})
+
+    @contextmanager
+    def stream_events(
+        self,
+        *,
+        types: Sequence[str],
+        integration_id: UUID | None,
+        since: datetime | None,
+        follow: bool,
+        last_event_id: str | None,
+    ) -> Iterator[Iterator[str]]:
+        """The lines of a stream of events, which is silent for SILENT_SECONDS at most."""
+        query: dict[str, Any] = {"type": list(types), "follow": str(follow).lower()}
+        if integration_id is not None:
+            query["integrationId"] = str(integration_id)
+        if since is not None:
+            query["from"] = since.isoformat()
+        headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+        with (
+            _failures_named(self._url),
+            self._http.stream(
+                "GET", f"{_PREFIX}/events", params=query, headers=headers, timeout=timeout
+            ) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+            raise_for_failure(answer)
+            yield answer.iter_lines()
 
     def get_development_token(self, *, tenant: str, scope: str | None = None) -> str:
         """A token of the embedded system's issuer, which hands one to whoever asks."""

@@ -144,6 +144,20 @@ def observed_check_line(name: str, check: FinishedCheck) -> Text:
     )
 
 
+def event_line(event: Any) -> Text:
+    """When, what, whose, and what the event says besides."""
+    about = event.get("data") if isinstance(event, dict) else None
+    if not isinstance(about, dict):
+        return plain(json.dumps(event, ensure_ascii=False))
+    named = about.get("name") or about.get("integrationId") or event.get("subject")
+    said = [
+        f"{name}={value}"
+        for name, value in about.items()
+        if name not in {"name", "integrationId"} and isinstance(value, str | int)
+    ]
+    return joined([str(event.get("time")), str(event.get("type")), str(named), " ".join(said)])
+
+
 def plugin_table(plugins: Sequence[Plugin]) -> Table:
     table = _table("TYPE", "NAME", "VERSION", "STATE", "TRUST", "CAPABILITIES", "ERROR")
     for each in plugins:

@@ -1,5 +1,6 @@
 """Builds and serves the application; the only module that knows every part."""
 
+import asyncio
 from contextlib import AsyncExitStack
 
 import httpx
@@ -9,6 +10,8 @@ from stella_api import problems
 from stella_api.audit.routes import router as audit
 from stella_api.authentication import Authenticator
 from stella_api.cursors import Cursors
+from stella_api.events.routes import router as events
+from stella_api.events.streams import EventStreams
 from stella_api.health.routes import router as health
 from stella_api.health.transitions import router as transitions
 from stella_api.integrations.routes import router as integrations
@@ -47,6 +50,7 @@ class Api:
         self._http = httpx.AsyncClient(trust_env=False)
         keys = Keys(settings.jwks_url, self._http)
         self._waiting = Waiting(bus)
+        self._event_streams = EventStreams(settings, database, bus, metrics)
         app = Described(
             title="Stella Ops Integrations",
             version="0.1.0",
@@ -58,12 +62,13 @@ class Api:
         app.state.database = database
         app.state.authenticator = Authenticator(settings, keys)
         app.state.cursors = Cursors(settings.signing_key)
+        app.state.event_streams = self._event_streams
         app.state.plugin_catalog = PluginCatalog()
         app.state.waiting = self._waiting
         app.state.metrics = metrics
         problems.install(app)
         # Discovery first: its path under /integrations must not be taken for an id.
-        for router in (plugins, integrations, health, transitions, audit):
+        for router in (plugins, integrations, health, transitions, audit, events):
             app.include_router(router, prefix="/api/v1")
         app.router.routes.extend(
             routes(
@@ -83,10 +88,12 @@ class Api:
         self.application = app
 
     async def run(self) -> None:
-        """Listen for replies until cancelled."""
+        """Listen for replies and events until cancelled. Then streams of events end."""
         # Not `async with`: a request that came first has opened the client already.
         try:
-            await self._waiting.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._waiting.run())
+                group.create_task(self._event_streams.run())
         finally:
             await self._http.aclose()
 

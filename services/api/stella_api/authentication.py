@@ -30,6 +30,8 @@ class Actor:
     tenant_id: str
     subject: str
     scopes: frozenset[str]
+    expires_at: float
+    """When the token stops being good, in seconds since 1970."""
 
     def require(self, scope: str) -> None:
         """Raises ScopeMissing."""
@@ -63,8 +65,7 @@ class Authenticator:
             return known[1]
         claims = await self._verify(token)
         actor = self._actor(claims)
-        expires_at = float(claims["exp"]) + LEEWAY_SECONDS
-        self._known[digest] = (min(expires_at, time.time() + GOOD_FOR_SECONDS), actor)
+        self._known[digest] = (min(actor.expires_at, time.time() + GOOD_FOR_SECONDS), actor)
         if len(self._known) > CACHED_TOKENS:
             self._known.popitem(last=False)
         return actor
@@ -109,4 +110,5 @@ class Authenticator:
             tenant_id=tenant,
             subject=subject,
             scopes=frozenset(scope.split() if isinstance(scope, str) else ()),
+            expires_at=float(claims["exp"]) + LEEWAY_SECONDS,
         )

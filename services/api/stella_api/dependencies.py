@@ -9,6 +9,7 @@ from fastapi.security import HTTPBearer
 
 from stella_api.authentication import Actor, Authenticator
 from stella_api.cursors import Cursors
+from stella_api.events.streams import EventStreams
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.waiting import Waiting
 from stella_runtime.persistence import Database, Transaction
@@ -47,6 +48,7 @@ _writer = _actor_with("integrations:write")
 _operator = _actor_with("integrations:operate")
 _admin = _actor_with("integrations:admin")
 
+Reader = Annotated[Actor, Depends(_reader)]
 Writer = Annotated[Actor, Depends(_writer)]
 Operator = Annotated[Actor, Depends(_operator)]
 Admin = Annotated[Actor, Depends(_admin)]
@@ -73,6 +75,11 @@ async def _cursors(request: Request) -> Cursors:
     return found
 
 
+async def _event_streams(request: Request) -> EventStreams:
+    found: EventStreams = request.app.state.event_streams
+    return found
+
+
 async def _plugin_catalog(request: Request) -> PluginCatalog:
     found: PluginCatalog = request.app.state.plugin_catalog
     return found
@@ -91,6 +98,7 @@ async def _metrics(request: Request) -> Metrics:
 RequestId = Annotated[str, Depends(_request_id)]
 CurrentDatabase = Annotated[Database, Depends(_database)]
 CurrentCursors = Annotated[Cursors, Depends(_cursors)]
+CurrentEventStreams = Annotated[EventStreams, Depends(_event_streams)]
 Plugins = Annotated[PluginCatalog, Depends(_plugin_catalog)]
 CurrentWaiting = Annotated[Waiting, Depends(_waiting)]
 CurrentMetrics = Annotated[Metrics, Depends(_metrics)]

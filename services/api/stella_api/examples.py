@@ -26,7 +26,10 @@ from stella_contracts.errors import (
     Problem,
     ScopeMissing,
     StellaError,
+    StreamsBusy,
+    StreamsClosing,
     TokenRejected,
+    TooManyStreams,
     UnknownProvider,
     VersionMismatch,
 )
@@ -47,6 +50,7 @@ from stella_contracts.health import (
     TransitionPage,
 )
 from stella_contracts.integrations import Connection, Integration, IntegrationPage
+from stella_contracts.messages import Alert, Event, EventType
 from stella_contracts.plugins import (
     Plugin,
     PluginList,
@@ -204,6 +208,33 @@ _ANSWERS: tuple[BaseModel, ...] = (
 ANSWERS = {type(answer).__name__: answer for answer in _ANSWERS}
 """One example of each answer, by the name of its model."""
 
+_EVENT = Event.of(
+    _INCIDENT,
+    EventType.ALERT_OPENED,
+    Alert(
+        integration_id=_ID,
+        provider_type="harbor",
+        incident_id=_INCIDENT,
+        status=IntegrationStatus.UNHEALTHY,
+        error_code=ErrorCode.TLS,
+        error_message=_FINISHED.error_message,
+        since=_FAILED,
+    ),
+    service="health-worker",
+    tenant_id="acme",
+).model_copy(update={"time": _FAILED})
+
+EVENT_STREAM = f"""retry: 2000
+: heartbeat
+id: WzQyMSwwXQ.4mTt
+
+id: WzQyMSwxN10.x9Qk
+event: {_EVENT.type}
+data: {_EVENT.to_json().decode()}
+
+"""
+"""What `GET /events` sends."""
+
 _ERRORS: tuple[StellaError, ...] = (
     MalformedBody("NUL or half a surrogate pair.", "/config/note"),
     MalformedCursor(),
@@ -224,6 +255,9 @@ _ERRORS: tuple[StellaError, ...] = (
     DatabaseUnavailable(),
     KeysUnavailable(),
     SchemaMissing(),
+    TooManyStreams(20),
+    StreamsBusy(),
+    StreamsClosing(),
 )
 
 PROBLEMS: dict[str, dict[str, Any]] = {

@@ -15,6 +15,7 @@ from stella_api.repeating import ROLLED_BACK
 from stella_contracts.errors import (
     Conflict,
     Forbidden,
+    Limited,
     Malformed,
     NotFound,
     PreconditionFailed,
@@ -37,6 +38,7 @@ STATUS_OF_KIND: dict[type[StellaError], int] = {
     Rejected: 422,
     Unauthenticated: 401,
     Forbidden: 403,
+    Limited: 429,
     Unavailable: 503,
 }
 
@@ -52,6 +54,7 @@ TITLE_OF_STATUS = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Rejected",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -61,6 +64,7 @@ CODES = "x-codes"
 
 _HEADERS_OF_STATUS: dict[int, dict[str, str]] = {
     401: {"WWW-Authenticate": 'Bearer realm="stella"'},
+    429: {"Retry-After": "30"},
     503: {"Retry-After": "2"},
 }
 

@@ -22,6 +22,18 @@ class ApiSettings(ProcessSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = Field(
         default=256 * 1024, description="What a request's body may have, in bytes."
     )
+    event_streams: Annotated[int, Field(ge=1, le=900)] = Field(
+        default=200, description="Streams of events that one process serves at once."
+    )
+    event_streams_per_tenant: Annotated[int, Field(ge=1, le=900)] = Field(
+        default=20, description="Of those, how many one tenant may have."
+    )
+    event_heartbeat_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=15, description="How long a stream may be silent, in seconds."
+    )
+    event_stall_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=20, description="How long a subscriber may take nothing, in seconds."
+    )
 
     @model_validator(mode="after")
     def _production_names_its_key(self) -> Self:

@@ -28,12 +28,16 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   `-- TokenRejected
     |-- Forbidden
     |   `-- ScopeMissing
+    |-- Limited
+    |   `-- TooManyStreams
     `-- Unavailable
         |-- DatabaseUnavailable
         |-- BusUnavailable
         |-- KeysUnavailable
         |-- PluginUnavailable
-        `-- SecretUnavailable
+        |-- SecretUnavailable
+        |-- StreamsBusy
+        `-- StreamsClosing
 """
 
 from collections.abc import Sequence
@@ -86,6 +90,10 @@ class Unauthenticated(StellaError):
 
 class Forbidden(StellaError):
     """The caller is known and may not do this."""
+
+
+class Limited(StellaError):
+    """The caller uses as much as it may. When it uses less, it will be served."""
 
 
 class Unavailable(StellaError):
@@ -240,3 +248,24 @@ class SecretUnavailable(Unavailable):
     """The reference cannot be resolved. The message never holds a value."""
 
     code = "secret_unavailable"
+
+
+class TooManyStreams(Limited):
+    code = "too_many_streams"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The tenant has {limit} streams of events already. Close one, or share.")
+
+
+class StreamsBusy(Unavailable):
+    code = "streams_busy"
+
+    def __init__(self) -> None:
+        super().__init__("This process serves as many streams of events as it can.")
+
+
+class StreamsClosing(Unavailable):
+    code = "streams_closing"
+
+    def __init__(self) -> None:
+        super().__init__("This process is stopping and begins no stream of events.")

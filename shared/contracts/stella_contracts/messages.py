@@ -6,6 +6,7 @@ and `traceparent` as extension attributes; delivery is at least once, and `id` i
 subscriber recognises a repetition by.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Literal
@@ -29,6 +30,18 @@ class EventType(StrEnum):
     PLUGIN_UPDATED = "plugin.updated"
     PLUGIN_QUARANTINED = "plugin.quarantined"
     PLUGIN_REMOVED = "plugin.removed"
+
+
+def is_type_or_prefix(text: str) -> bool:
+    """Whether this is a type of event, or whole words that some begin with."""
+    return any(each == text or each.startswith(f"{text}.") for each in EventType)
+
+
+def is_wanted(event_type: str, wanted: Sequence[str]) -> bool:
+    """Whether a type of event is one of these, or begins with one; without any, each is."""
+    return not wanted or any(
+        event_type == each or event_type.startswith(f"{each}.") for each in wanted
+    )
 
 
 class IntegrationChange(Answer):

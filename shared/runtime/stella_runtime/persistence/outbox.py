@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Identity, LargeBinary, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from stella_contracts.messages import DiscoverPlugins, Event, RunRequestedCheck
+from stella_contracts.messages import NO_TENANT, DiscoverPlugins, Event, RunRequestedCheck
 from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.relay import OutboxMessage
 from stella_runtime.messaging.topology import COMMANDS, DISCOVER, EVENTS, ON_DEMAND
@@ -34,13 +34,17 @@ class OutboxRow(Base):
     available_at: Mapped[datetime] = mapped_column(MomentColumn)
     leased_until: Mapped[datetime | None] = mapped_column(MomentColumn)
     published_at: Mapped[datetime | None] = mapped_column(MomentColumn)
+    tenant_id: Mapped[str | None]
+    event_type: Mapped[str | None]
+    transaction_id: Mapped[int] = mapped_column(BigInteger)
 
 
 _INSERT = text(
     """
-    insert into outbox (id, ordering_key, exchange, routing_key, body)
+    insert into outbox (id, ordering_key, exchange, routing_key, body, tenant_id, event_type)
     select * from unnest(cast(:ids as uuid[]), cast(:ordering_keys as text[]),
-        cast(:exchanges as text[]), cast(:routing_keys as text[]), cast(:bodies as bytea[]))
+        cast(:exchanges as text[]), cast(:routing_keys as text[]), cast(:bodies as bytea[]),
+        cast(:tenant_ids as text[]), cast(:event_types as text[]))
     """
 )
 
@@ -74,7 +78,21 @@ _RELEASE = text(
     where sequence = any(cast(:sequences as bigint[]))
     """
 )
-_PURGE = text("delete from outbox where published_at < now() - cast(:age as interval)")
+# What is deleted of a tenant's events is remembered in the same step: see `events`.
+_PURGE = text(
+    """
+    with gone as (
+        delete from outbox where published_at < now() - cast(:age as interval)
+        returning tenant_id, transaction_id, sequence)
+    insert into event_horizons as h (tenant_id, transaction_id, sequence)
+    select distinct on (tenant_id) tenant_id, transaction_id, sequence
+    from gone where tenant_id is not null
+    order by tenant_id, transaction_id desc, sequence desc
+    on conflict (tenant_id) do update
+        set transaction_id = excluded.transaction_id, sequence = excluded.sequence
+        where (h.transaction_id, h.sequence) < (excluded.transaction_id, excluded.sequence)
+    """
+)
 _LAG = text("select count(*), min(created_at) from outbox where published_at is null")
 
 
@@ -86,12 +104,22 @@ class Lag:
     oldest: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """A message of this transaction; of an event also whose and what it is."""
+
+    ordering_key: str
+    message: Message
+    tenant_id: str | None = None
+    event_type: str | None = None
+
+
 class Outbox:
     """Adds messages to the transaction they belong to. They leave when it is committed."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-        self._added: list[tuple[str, Message]] = []
+        self._added: list[_Added] = []
 
     @property
     def used(self) -> bool:
@@ -105,7 +133,8 @@ class Outbox:
             routing_key=event.routing_key,
             body=event.to_json(),
         )
-        self._added.append((event.subject, message))
+        tenant_id = None if event.tenantid == NO_TENANT else event.tenantid
+        self._added.append(_Added(event.subject, message, tenant_id, event.type))
 
     def ask(self, command: RunRequestedCheck | DiscoverPlugins) -> None:
         """Send a command to its queue."""
@@ -119,21 +148,23 @@ class Outbox:
             routing_key=queue,
             body=command.model_dump_json().encode(),
         )
-        self._added.append((str(command_id), message))
+        self._added.append(_Added(str(command_id), message))
 
     async def flush(self) -> None:
         """Write what was added. The transaction does this just before it commits."""
         if not self._added:
             return
-        messages = [message for _, message in self._added]
+        messages = [each.message for each in self._added]
         await self._session.execute(
             _INSERT,
             {
                 "ids": [UUID(message.id) for message in messages],
-                "ordering_keys": [key for key, _ in self._added],
+                "ordering_keys": [each.ordering_key for each in self._added],
                 "exchanges": [message.exchange for message in messages],
                 "routing_keys": [message.routing_key for message in messages],
                 "bodies": [message.body for message in messages],
+                "tenant_ids": [each.tenant_id for each in self._added],
+                "event_types": [each.event_type for each in self._added],
             },
         )
 

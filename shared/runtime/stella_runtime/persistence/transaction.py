@@ -21,6 +21,7 @@ from stella_runtime.persistence.audit_chain import AuditChain
 from stella_runtime.persistence.audit_logs import AuditLogs
 from stella_runtime.persistence.base import TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
+from stella_runtime.persistence.events import EventNews, Events
 from stella_runtime.persistence.health_checks import HealthChecks
 from stella_runtime.persistence.idempotency_keys import IdempotencyKeys
 from stella_runtime.persistence.incidents import Incidents
@@ -105,6 +106,10 @@ class Transaction:
         return IdempotencyKeys(self._session, self.tenant_id)
 
     @cached_property
+    def events(self) -> Events:
+        return Events(self._session, self.tenant_id)
+
+    @cached_property
     def plugins(self) -> PluginMetadata:
         return PluginMetadata(self._session)
 
@@ -119,6 +124,7 @@ class SystemTransaction:
         self.scheduling = Scheduling(session)
         self.plugins = PluginMetadata(session)
         self.transitions = StatusTransitions(session)
+        self.event_news = EventNews(session)
 
 
 class Database:

@@ -130,6 +130,17 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._event_streams = Gauge(
+            "integration_event_streams",
+            "Streams of server-sent events that are open.",
+            registry=self.registry,
+        )
+        self._event_streams_ended = Counter(
+            "integration_event_streams_ended",
+            "Streams of server-sent events that ended, by why.",
+            ["reason"],
+            registry=self.registry,
+        )
         self._scans = Counter(
             "plugin_scans", "Scans of the plugin paths.", ["outcome"], registry=self.registry
         )
@@ -196,6 +207,12 @@ class Metrics:
             values = [_VALUE_OF_STATUS[s] for s in group.counts if s in _VALUE_OF_STATUS]
             if values:
                 self._health_status.labels(group.provider_type, group.tenant_id).set(min(values))
+
+    def event_streams(self, count: int) -> None:
+        self._event_streams.set(count)
+
+    def event_stream_ended(self, reason: str) -> None:
+        self._event_streams_ended.labels(reason).inc()
 
     def scan(self, outcome: str) -> None:
         self._scans.labels(outcome).inc()

@@ -1,0 +1,1 @@
+"""Server-sent events: what a tenant's subscribers hear without AMQP."""
