@@ -17,8 +17,13 @@ from tests.integration.messaging.doubles import (
 )
 
 from stella_contracts.errors import BusUnavailable, NameTaken, SecretUnavailable
-from stella_runtime.messaging.bus import Bus, Delivery, Handler, Message
-from stella_runtime.messaging.settlement import MAX_ATTEMPTS, QUEUE_HEADER, REASON_HEADER
+from stella_runtime.messaging.bus import Bus, Delivery, Depth, Handler, Message
+from stella_runtime.messaging.settlement import (
+    MAX_ATTEMPTS,
+    QUEUE_HEADER,
+    REASON_HEADER,
+    TRIED_HEADER,
+)
 from stella_runtime.messaging.topology import (
     COMMANDS,
     EVENTS,
@@ -143,6 +148,7 @@ async def test_poison_is_dead_with_its_reason_and_neighbours_go_on(bus: Bus) -> 
     assert dead.headers == {
         REASON_HEADER: "NameTaken: An integration named 'registry' already exists.",
         QUEUE_HEADER: ON_DEMAND,
+        TRIED_HEADER: "1",
     }
 
 
@@ -409,6 +415,28 @@ async def test_a_queue_that_is_not_in_the_topology_cannot_be_consumed(bus: Bus) 
     with pytest.raises(LookupError, match=r"health\.typo"):
         async with bus.consume("health.typo", Seen(), prefetch=1):
             pass
+
+
+async def test_depths_count_what_waits_and_who_consumes(bus: Bus) -> None:
+    gate = Gate()
+    for number in range(3):
+        await bus.publish(a_command(str(number)))
+    async with bus.consume(ON_DEMAND, gate, prefetch=1):
+        await gate.until_entered(1)
+        await until_depths(bus, {ON_DEMAND: Depth(2, 1), SCHEDULE: Depth(0, 0)})
+        gate.opened.set()
+        await until_depths(bus, {ON_DEMAND: Depth(0, 1), SCHEDULE: Depth(0, 0)})
+
+    await until_depths(bus, {ON_DEMAND: Depth(0, 0)})
+
+
+async def until_depths(bus: Bus, expected: dict[str, Depth]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            found = await bus.measure()
+            if {queue: found[queue] for queue in expected} == expected:
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_an_open_bus_is_ready_and_a_closed_one_is_not(open_bus: OpenBus) -> None:

@@ -253,8 +253,7 @@ async def test_what_kills_its_consumer_every_time_is_dead_in_the_end(amqp_url: s
     quick = replace(
         QUICK,
         queues=tuple(
-            replace(queue, delivery_limit=2) if queue.delivery_limit else queue
-            for queue in QUICK.queues
+            replace(queue, delivery_limit=2) if queue.retry else queue for queue in QUICK.queues
         ),
     )
     seen = Seen()

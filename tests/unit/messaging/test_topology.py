@@ -61,7 +61,8 @@ def test_a_work_queue_has_a_way_back_and_an_end(name: str) -> None:
     assert queue.then == queue.dead == f"{name}.dead"
     retry, dead = TOPOLOGY.queue(f"{name}.retry"), TOPOLOGY.queue(f"{name}.dead")
     assert (retry.hold, retry.then) == (timedelta(seconds=5), name)
-    assert dead.then is None
+    # Refusing a dead letter sends it back to work; looking at one never ends it.
+    assert (dead.then, dead.delivery_limit) == (name, 1_000_000)
 
 
 @pytest.mark.parametrize("queue", TOPOLOGY.queues, ids=lambda queue: queue.name)

@@ -29,6 +29,15 @@ class Delivery:
     """The how-manieth try this is, counting those that ended with `Unavailable`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How full a queue is."""
+
+    messages: int
+    """That wait; not those that a handler has."""
+    consumers: int
+
+
 Handler = Callable[[Delivery], Awaitable[None]]
 """
 Returning settles a delivery; the kind of error decides the rest (see `settlement`).
@@ -68,6 +77,9 @@ class Bus(Protocol):
         For this process alone, and best effort: the oldest are dropped when the reader lags
         behind, and what is published while the bus is away is missed.
         """
+
+    async def measure(self) -> Mapping[str, Depth]:
+        """How full every queue is, about now. Raises BusUnavailable."""
 
     async def check(self) -> None:
         """Raise BusUnavailable, with a sentence that says why, unless the bus is ready."""

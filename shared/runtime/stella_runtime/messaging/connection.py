@@ -79,6 +79,13 @@ class Link:
         self._up = asyncio.Event()
         self._connection: AbstractConnection | None = None
 
+    @property
+    def connection(self) -> AbstractConnection:
+        """The one there is now. Raises BusUnavailable."""
+        if self._connection is None:
+            raise BusUnavailable(self.problem or "The bus is not open.")
+        return self._connection
+
     async def connected(self) -> AbstractConnection:
         """Wait for a connection."""
         while self._connection is None:

@@ -24,6 +24,7 @@ from stella_runtime.messaging.settlement import (
     ATTEMPT_HEADER,
     QUEUE_HEADER,
     REASON_HEADER,
+    TRIED_HEADER,
     Fate,
     Settlement,
 )
@@ -122,7 +123,11 @@ class Consumer:
                 marks = {ATTEMPT_HEADER: str(delivery.attempt + 1)}
                 await self._move(self._queue.retry, delivery, marks, incoming)
             elif settlement.fate is Fate.DEAD and self._queue.dead:
-                marks = {REASON_HEADER: settlement.reason, QUEUE_HEADER: self._queue.name}
+                marks = {
+                    REASON_HEADER: settlement.reason,
+                    QUEUE_HEADER: self._queue.name,
+                    TRIED_HEADER: str(delivery.attempt),
+                }
                 if await self._move(self._queue.dead, delivery, marks, incoming):
                     self._meter.message_died(self._queue.name)
             else:
@@ -202,10 +207,18 @@ def delivery_of(incoming: AbstractIncomingMessage) -> Delivery:
         if isinstance(value, str) and not name.startswith(_BROKERS_NOTES)
     }
     attempt = headers.pop(ATTEMPT_HEADER, "1")
-    if (death := _latest_death(incoming)) is not None and death.get("reason") != "expired":
-        # "expired" is the way back from a retry queue.
-        headers.setdefault(REASON_HEADER, str(death.get("reason")))
-        headers.setdefault(QUEUE_HEADER, str(death.get("queue")))
+    death = latest_death(incoming)
+    reason = death.get("reason") if death is not None else None
+    if death is not None and reason == "rejected":
+        # An operator has sent it back to work: it begins anew.
+        attempt = "1"
+        for note in (REASON_HEADER, QUEUE_HEADER, TRIED_HEADER):
+            headers.pop(note, None)
+    elif death is not None and reason != "expired":
+        # "expired" is the way back from a retry queue. Else the broker gave up, and later than
+        # we did: what we move loses its notes.
+        headers |= {REASON_HEADER: str(reason), QUEUE_HEADER: str(death.get("queue"))}
+        headers.pop(TRIED_HEADER, None)
     return Delivery(
         id=incoming.message_id or "",
         routing_key=incoming.routing_key or "",
@@ -220,7 +233,8 @@ def seconds_since(moment: datetime | None) -> float:
     return 0.0 if moment is None else max((datetime.now(UTC) - moment).total_seconds(), 0.0)
 
 
-def _latest_death(incoming: AbstractIncomingMessage) -> FieldTable | None:
+def latest_death(incoming: AbstractIncomingMessage) -> FieldTable | None:
+    """What the broker noted when it last moved the message by itself."""
     deaths = incoming.headers.get("x-death")
     latest = deaths[0] if isinstance(deaths, list) and deaths else None
     return latest if isinstance(latest, dict) else None

@@ -2,23 +2,27 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from stella_contracts.errors import BusUnavailable
-from stella_runtime.messaging.bus import Delivery, Handler, Message
+from stella_runtime.messaging.bus import Delivery, Depth, Handler, Message
 from stella_runtime.messaging.handling import HandlerPool
 from stella_runtime.messaging.settlement import (
     QUEUE_HEADER,
     REASON_HEADER,
+    TRIED_HEADER,
     Fate,
     Settlement,
 )
 from stella_runtime.messaging.subscription import Subscription
 from stella_runtime.messaging.topology import TOPOLOGY, Queue, Topology, matches
+
+GIVEN_UP = "delivery_limit"
+"""As the broker says it."""
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class _Waiting:
     rules: Queue
     entries: deque[_Entry] = field(default_factory=deque)
     filled: asyncio.Event = field(default_factory=asyncio.Event)
+    consumers: int = 0
 
     @property
     def full(self) -> bool:
@@ -126,9 +131,11 @@ class InProcessBus:
         waiting = self._queues.get(queue) or _Waiting(self._topology.queue(queue))
         pool = HandlerPool(queue, handler, at_once=prefetch)
         taking = asyncio.create_task(self._take(waiting, pool), name=f"consume {queue}")
+        waiting.consumers += 1
         try:
             yield
         finally:
+            waiting.consumers -= 1
             taking.cancel()
             await asyncio.wait({taking})
             await pool.drain(self._drain_seconds)
@@ -143,6 +150,11 @@ class InProcessBus:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+
+    async def measure(self) -> Mapping[str, Depth]:
+        return {
+            name: Depth(len(queue.entries), queue.consumers) for name, queue in self._queues.items()
+        }
 
     async def check(self) -> None:
         if not self._open:
@@ -181,12 +193,14 @@ class InProcessBus:
             entry.handed_back += 1
             limit = rules.delivery_limit
             if limit is not None and rules.then and entry.handed_back > limit:
-                self._bury(rules, rules.then, entry, "delivery_limit")
+                self._bury(rules, rules.then, entry, GIVEN_UP)
             else:
                 waiting.put(entry, first=True)
 
     def _bury(self, rules: Queue, dead: str, entry: _Entry, reason: str) -> None:
         marks = {REASON_HEADER: reason, QUEUE_HEADER: rules.name}
+        if reason != GIVEN_UP:
+            marks[TRIED_HEADER] = str(entry.delivery.attempt)
         delivery = replace(
             entry.delivery, routing_key=dead, headers={**entry.delivery.headers, **marks}, attempt=1
         )

@@ -53,15 +53,16 @@ class Publisher:
     async def publish(self, message: Message) -> None:
         exchange = self._link.topology.destination(message)
         lasting = exchange.must_arrive
-        outgoing = _outgoing(message.id, message.body, message.headers, persistent=lasting)
-        await self.send(exchange.name, message.routing_key, outgoing, mandatory=lasting)
+        copy = outgoing(message.id, message.body, message.headers, persistent=lasting)
+        await self.send(exchange.name, message.routing_key, copy, mandatory=lasting)
 
     async def put(
         self, queue: str, message_id: str, body: bytes, headers: Mapping[str, str]
     ) -> None:
         """Put a message into one queue, whatever is bound. Raises as `publish` does."""
-        outgoing = _outgoing(message_id, body, headers, persistent=True)
-        await self.send("", queue, outgoing, mandatory=True)
+        await self.send(
+            "", queue, outgoing(message_id, body, headers, persistent=True), mandatory=True
+        )
 
     async def send(
         self, exchange: str, routing_key: str, message: aio_pika.Message, *, mandatory: bool
@@ -136,9 +137,10 @@ class Publisher:
             yield
 
 
-def _outgoing(
+def outgoing(
     message_id: str, body: bytes, headers: Mapping[str, str], *, persistent: bool
 ) -> aio_pika.Message:
+    """The broker's form of a message of ours."""
     modes = aio_pika.DeliveryMode
     return aio_pika.Message(
         body,

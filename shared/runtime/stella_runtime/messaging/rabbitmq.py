@@ -1,14 +1,15 @@
 """The bus on RabbitMQ."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from stella_contracts.errors import BusUnavailable
+from stella_runtime.messaging import depths
 from stella_runtime.messaging.backoff import Backoff
-from stella_runtime.messaging.bus import Delivery, Handler, Message
+from stella_runtime.messaging.bus import Delivery, Depth, Handler, Message
 from stella_runtime.messaging.connection import Link
 from stella_runtime.messaging.consumer import Consumer, Listener
 from stella_runtime.messaging.meter import Meter, NoMeter
@@ -70,6 +71,9 @@ class RabbitMQBus:
                 async with asyncio.timeout(SUBSCRIBE_SECONDS):
                     await listener.listening.wait()
             yield subscription
+
+    async def measure(self) -> Mapping[str, Depth]:
+        return await depths.measure(self.consuming.connection, self._topology)
 
     async def check(self) -> None:
         problem = self.publisher.problem or self.consuming.problem

@@ -22,6 +22,8 @@ MAX_ATTEMPTS = 5
 ATTEMPT_HEADER = "x-stella-attempt"
 REASON_HEADER = "x-stella-reason"
 QUEUE_HEADER = "x-stella-queue"
+TRIED_HEADER = "x-stella-tried"
+"""Of a dead letter: the attempts that were made."""
 
 _LONGEST_REASON = 500
 _MOST_PROBLEMS = 3

@@ -28,6 +28,8 @@ DELIVERY_LIMIT = 20
 How often a delivery may come back because its consumer died. High, since everything that a
 consumer had taken is counted when it dies: a crash-looping neighbour is no reason to give up.
 """
+NEVER_GIVE_UP = 1_000_000
+"""For what is only looked at: newer brokers have a limit of their own, and drop what is over it."""
 
 _LONGEST_ROUTING_KEY = 255  # bytes; AMQP 0-9-1, a short string
 
@@ -60,7 +62,7 @@ class Queue:
     hold: timedelta | None = None
     """How long a message stays before it moves on to `then`."""
     then: str | None = None
-    """The queue for what has been held, or was delivered too often."""
+    """The queue for what has been held, was delivered too often, or was refused."""
     delivery_limit: int | None = None
     retry: str | None = None
     """The queue for what its handler could not do yet."""
@@ -118,7 +120,8 @@ def work_queue(name: str, *, max_length: int) -> Iterator[Queue]:
         dead=dead,
     )
     yield Queue(retry, max_length=max_length, hold=RETRY_DELAY, then=name)
-    yield Queue(dead, max_length=10_000)
+    # Refusing a dead letter sends it back to work.
+    yield Queue(dead, max_length=10_000, then=name, delivery_limit=NEVER_GIVE_UP)
 
 
 TOPOLOGY = Topology(
@@ -130,7 +133,12 @@ TOPOLOGY = Topology(
         Exchange(REPLIES, "topic", must_arrive=False),
     ),
     queues=(
-        Queue(UNROUTED, max_length=10_000, when_full="drop_oldest"),
+        Queue(
+            UNROUTED,
+            max_length=10_000,
+            when_full="drop_oldest",
+            delivery_limit=NEVER_GIVE_UP,
+        ),
         *work_queue(SCHEDULE, max_length=100_000),
         *work_queue(ON_DEMAND, max_length=100_000),
         *work_queue(DISCOVER, max_length=1_000),
