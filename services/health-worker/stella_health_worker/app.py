@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import structlog
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from stella_contracts.messages import RunRequestedCheck, RunScheduledChecks
 from stella_health_worker.handlers import Tools, run_requested_check, run_scheduled_checks
 from stella_health_worker.prober import Prober
+from stella_health_worker.queues import keep_queue_gauges
 from stella_health_worker.recording import Recorder
 from stella_health_worker.scheduler import Scheduler
 from stella_health_worker.settings import HealthWorkerSettings
@@ -73,7 +75,8 @@ def parts(
         running += [
             Scheduler(database, bus, metrics).run(),
             keep_gauges(database, metrics),
-            keep_tidy(database),
+            keep_queue_gauges(bus, metrics),
+            keep_tidy(database, outbox_kept=timedelta(hours=settings.outbox_retention_hours)),
         ]
     if settings.role in {"worker", "all"}:
         running.append(work(settings, database, bus, metrics))

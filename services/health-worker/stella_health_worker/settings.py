@@ -24,6 +24,10 @@ class HealthWorkerSettings(ProcessSettings):
     ondemand_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=50, description="On-demand checks that one worker runs at once, beside those."
     )
+    outbox_retention_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
+        default=24,
+        description="How long published events stay in the database, where GET /events resumes.",
+    )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",

@@ -15,7 +15,6 @@ log = structlog.get_logger()
 GAUGE_SECONDS = 5.0
 TIDY_SECONDS = 3600.0
 PARTITION_DAYS_AHEAD = 7
-PUBLISHED_KEPT = timedelta(days=1)
 IDEMPOTENCY_KEYS_KEPT = timedelta(days=1)
 
 
@@ -44,20 +43,20 @@ async def measure(database: Database, metrics: Metrics) -> None:
     metrics.outbox(lag.messages, max(age, 0.0))
 
 
-async def keep_tidy(database: Database) -> None:
+async def keep_tidy(database: Database, *, outbox_kept: timedelta) -> None:
     """Make partitions ahead and delete what has served, until cancelled."""
     while True:
         try:
-            await tidy(database)
+            await tidy(database, outbox_kept=outbox_kept)
         except Unavailable as error:
             log.warning("not_tidied", reason=str(error))
         await asyncio.sleep(TIDY_SECONDS)
 
 
-async def tidy(database: Database) -> None:
+async def tidy(database: Database, *, outbox_kept: timedelta) -> None:
     """One round. Safe to run in several processes at once."""
     async with database.system_transaction() as transaction:
         made = await transaction.scheduling.make_partitions(PARTITION_DAYS_AHEAD)
-        await transaction.outbox.purge(PUBLISHED_KEPT)
+        await transaction.outbox.purge(outbox_kept)
         await transaction.scheduling.purge_idempotency_keys(IDEMPOTENCY_KEYS_KEPT)
     log.info("tidied", partitions_made=made)

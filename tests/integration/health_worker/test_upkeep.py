@@ -1,6 +1,9 @@
 """What the scheduler does beside the schedule."""
 
+from datetime import timedelta
+
 import psycopg
+import pytest
 from tests.support.catalog import claim, outcome, register
 
 from stella_contracts.health import ErrorCode, HealthResult
@@ -42,14 +45,17 @@ async def test_partitions_that_are_missing_are_made(database: Database, database
         assert row is not None
         connection.execute(f"drop table {row[0]}")
 
-    await tidy(database)
+    await tidy(database, outbox_kept=timedelta(days=1))
 
     with psycopg.connect(database_url) as connection:
         again = connection.execute("select to_regclass(%s) is not null", [row[0]]).fetchone()
     assert again == (True,)
 
 
-async def test_what_has_served_is_deleted(database: Database, database_url: str) -> None:
+@pytest.mark.parametrize(("hours", "left"), [(24, 1), (48, 2), (0.5, 0)])
+async def test_what_has_served_is_deleted(
+    database: Database, database_url: str, hours: float, left: int
+) -> None:
     with psycopg.connect(database_url) as connection:
         connection.execute(
             "insert into outbox (id, ordering_key, exchange, routing_key, body, published_at)"
@@ -62,10 +68,10 @@ async def test_what_has_served_is_deleted(database: Database, database_url: str)
             " ('acme', 'alice', 'new', '', now())"
         )
 
-    await tidy(database)
+    await tidy(database, outbox_kept=timedelta(hours=hours))
 
     with psycopg.connect(database_url) as connection:
         messages = connection.execute("select count(*) from outbox").fetchone()
         keys = connection.execute("select key from idempotency_keys").fetchall()
-    assert messages == (1,)
+    assert messages == (left,)
     assert keys == [("new",)]

@@ -105,6 +105,18 @@ class Metrics:
             "Age of the oldest unpublished message.",
             registry=self.registry,
         )
+        self._queue_messages = Gauge(
+            "integration_queue_messages",
+            "Messages that wait in a queue; in a .dead queue and in stella.unrouted for a human.",
+            ["queue"],
+            registry=self.registry,
+        )
+        self._queue_consumers = Gauge(
+            "integration_queue_consumers",
+            "Processes that take from a queue.",
+            ["queue"],
+            registry=self.registry,
+        )
         self._queue_age = Histogram(
             "integration_queue_age_seconds",
             "How old messages of a queue were when a handler got them.",
@@ -185,6 +197,16 @@ class Metrics:
     def outbox(self, messages: int, oldest_seconds: float) -> None:
         self._outbox.set(messages)
         self._outbox_age.set(oldest_seconds)
+
+    def queues(self, messages: Mapping[str, int], consumers: Mapping[str, int]) -> None:
+        """Replace the depths of every queue."""
+        for gauge, counts in (
+            (self._queue_messages, messages),
+            (self._queue_consumers, consumers),
+        ):
+            gauge.clear()
+            for queue, count in counts.items():
+                gauge.labels(queue).set(count)
 
     def message_taken(self, queue: str, seconds_waited: float) -> None:
         self._queue_age.labels(queue).observe(seconds_waited)
