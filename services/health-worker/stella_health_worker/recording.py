@@ -10,19 +10,15 @@ from uuid import UUID
 import structlog
 
 from stella_contracts.errors import StellaError, Unavailable
-from stella_contracts.health import IntegrationStatus
-from stella_contracts.messages import Alert, Event, EventData, EventType, HealthChange
-from stella_health_worker.verdict import IncidentStep, Standing, Verdict, judge
-from stella_runtime.ids import new_id
+from stella_health_worker.announcing import Announcer, result_changed, thresholds_of
+from stella_health_worker.flapping import Changes, Flap, watch
+from stella_health_worker.verdict import Standing, Verdict, judge
 from stella_runtime.persistence import Database, SystemTransaction
-from stella_runtime.persistence.incidents import StoredIncident
 from stella_runtime.persistence.scheduling import Counted, Outcome, State
-from stella_runtime.persistence.status_transitions import NewTransition
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
 
-SERVICE = "health-worker"
 BATCH_LIMIT = 250
 WAITING_LIMIT = 2000
 """Outcomes that may wait for the database. Beyond it, checks wait, and with them the queue."""
@@ -117,7 +113,8 @@ async def record_outcomes(
     finished = await scheduling.finish_requests(
         [each.target.check_id for each in outcomes if each.target.lease_token is None]
     )
-    book = _Book(transaction, states, finished)
+    announcer = Announcer(transaction)
+    book = _Book(announcer, states, finished)
     for outcome in outcomes:
         reason = await book.enter(outcome)
         if reason is not None:
@@ -128,7 +125,7 @@ async def record_outcomes(
     if book.counted:
         await scheduling.save(list(book.counted.values()))
         metrics.missed_slots(sum(each.missed_slots for each in book.counted.values()))
-    await transaction.transitions.add(book.transitions)
+    await announcer.finish()
     for outcome in book.history:
         target, result = outcome.target, outcome.result
         metrics.check(
@@ -154,15 +151,14 @@ class _Book:
     """One batch: the states as they change from outcome to outcome."""
 
     def __init__(
-        self, transaction: SystemTransaction, states: dict[UUID, State], finished: set[UUID]
+        self, announcer: Announcer, states: dict[UUID, State], finished: set[UUID]
     ) -> None:
-        self._transaction = transaction
+        self._announcer = announcer
         self._states = states
         self._finished = finished
         self.history: list[Outcome] = []
         self.superseded: list[Outcome] = []
         self.counted: dict[UUID, Counted] = {}
-        self.transitions: list[NewTransition] = []
 
     async def enter(self, outcome: Outcome) -> str | None:
         """Count an outcome, or say why it does not count."""
@@ -178,8 +174,16 @@ class _Book:
         self.history.append(outcome)
         verdict = judge(_standing(state), outcome.result, outcome.checked_at)
         since = state.status_since if verdict.status is state.status else outcome.checked_at
-        await self._announce(outcome, state, verdict, since)
-        self._remember(outcome, state, verdict, since)
+        flap = watch(
+            _flap(state),
+            result_changed=result_changed(state, outcome.result.status),
+            former=state.status,
+            status=verdict.status,
+            at=outcome.checked_at,
+            thresholds=thresholds_of(state),
+        )
+        await self._announcer.follow(outcome, state, verdict, flap, since)
+        self._remember(outcome, state, verdict, flap, since)
         return None
 
     def _is_first(self, outcome: Outcome, state: State) -> bool:
@@ -190,7 +194,9 @@ class _Book:
             return is_first
         return state.leased and token == state.lease_token
 
-    def _remember(self, outcome: Outcome, state: State, verdict: Verdict, since: datetime) -> None:
+    def _remember(
+        self, outcome: Outcome, state: State, verdict: Verdict, flap: Flap, since: datetime
+    ) -> None:
         earlier = self.counted.get(state.integration_id)
         # A lease that an earlier outcome of this batch ended stays ended.
         ends_lease = outcome.target.lease_token is not None
@@ -214,6 +220,10 @@ class _Book:
             recheck_seconds=verdict.recheck_seconds,
             pause_seconds=verdict.pause_seconds,
             missed_slots=missed_slots,
+            result_changes=flap.changes.results,
+            status_changes=flap.changes.statuses,
+            flapping_since=flap.since,
+            told_status=flap.told,
         )
         self._states[state.integration_id] = replace(
             state,
@@ -222,84 +232,19 @@ class _Book:
             consecutive_failures=verdict.failures,
             consecutive_successes=verdict.successes,
             failing_since=verdict.failing_since,
+            last_status=outcome.result.status,
             last_error_code=outcome.result.error_code,
+            result_changes=flap.changes.results,
+            status_changes=flap.changes.statuses,
+            flapping_since=flap.since,
+            told_status=flap.told,
             leased=state.leased and not ends_lease,
         )
 
-    async def _announce(
-        self, outcome: Outcome, state: State, verdict: Verdict, since: datetime
-    ) -> None:
-        scheduling, result = self._transaction.scheduling, outcome.result
-        incident: StoredIncident | None = None
-        if verdict.status is not state.status:
-            await scheduling.set_status(state.integration_id, verdict.status)
-            change = HealthChange(
-                integration_id=state.integration_id,
-                provider_type=outcome.target.provider_type,
-                previous_status=state.status,
-                status=verdict.status,
-                error_code=result.error_code,
-                error_message=result.error_message,
-                since=since,
-            )
-            self._report(EventType.HEALTH_CHANGED, change, state.tenant_id)
-        if verdict.incident is IncidentStep.OPEN:
-            incident = await scheduling.incidents.open_once(
-                state.tenant_id,
-                state.integration_id,
-                since=verdict.failing_since or outcome.checked_at,
-                error_code=result.error_code,
-                error_message=result.error_message,
-            )
-            if incident is not None:
-                self._alert(EventType.ALERT_OPENED, outcome, state, verdict.status, incident)
-        elif verdict.incident is IncidentStep.UPDATE:
-            await scheduling.incidents.update_cause(
-                state.integration_id,
-                error_code=result.error_code,
-                error_message=result.error_message,
-            )
-        elif verdict.incident is IncidentStep.RESOLVE:
-            incident = await scheduling.incidents.resolve_once(state.integration_id)
-            if incident is not None:
-                self._alert(EventType.ALERT_RESOLVED, outcome, state, verdict.status, incident)
-        if verdict.status is not state.status:
-            self.transitions.append(
-                NewTransition(
-                    tenant_id=state.tenant_id,
-                    integration_id=state.integration_id,
-                    at=since,
-                    previous_status=state.status,
-                    status=verdict.status,
-                    error_code=result.error_code,
-                    incident_id=incident.id if incident else None,
-                )
-            )
 
-    def _alert(
-        self,
-        event_type: EventType,
-        outcome: Outcome,
-        state: State,
-        status: IntegrationStatus,
-        incident: StoredIncident,
-    ) -> None:
-        alert = Alert(
-            integration_id=state.integration_id,
-            provider_type=outcome.target.provider_type,
-            incident_id=incident.id,
-            status=status,
-            error_code=incident.error_code,
-            error_message=incident.error_message,
-            since=incident.since,
-            resolved_at=incident.resolved_at,
-        )
-        self._report(event_type, alert, state.tenant_id)
-
-    def _report(self, event_type: EventType, data: EventData, tenant_id: str) -> None:
-        self._transaction.outbox.report(
-            Event.of(new_id(), event_type, data, service=SERVICE, tenant_id=tenant_id)
-        )
+def _flap(state: State) -> Flap:
+    changes = Changes(state.result_changes, state.status_changes)
+    return Flap(changes, since=state.flapping_since, told=state.told_status)
 
 
 def _standing(state: State) -> Standing:

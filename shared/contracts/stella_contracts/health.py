@@ -50,6 +50,15 @@ class ErrorCode(StrEnum):
     NOT_SUPPORTED = "not_supported"
 
 
+class IncidentScope(StrEnum):
+    """What several outages may have in common."""
+
+    HOST = "host"
+    """The origin of their endpoints does not answer as it should."""
+    VAULT = "vault"
+    """Their secrets cannot be read from the vault that they name."""
+
+
 class CheckTrigger(StrEnum):
     """Who asked for a check."""
 
@@ -155,6 +164,10 @@ class Incident(Answer):
     opened_at: UtcDatetime
     error_code: ErrorCode | None = None
     error_message: str | None = None
+    parent_id: UUID | None = Field(
+        default=None,
+        description="The incident of the host or vault that this outage is a part of.",
+    )
 
 
 class Rollup(Answer):
@@ -209,5 +222,12 @@ class Health(Answer):
     last_healthy_at: UtcDatetime | None = None
     next_check_at: UtcDatetime | None = Field(
         default=None, description="When it is due next; null while it is disabled."
+    )
+    flapping: bool = Field(
+        default=False,
+        description="It changes too often: until it calms, changes are not announced one by one.",
+    )
+    muted_until: UtcDatetime | None = Field(
+        default=None, description="Until then no alert of it is sent; null if it is not muted."
     )
     history: History

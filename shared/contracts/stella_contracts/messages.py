@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Literal
 from uuid import UUID
 
-from stella_contracts.health import CheckTrigger, ErrorCode, IntegrationStatus
+from stella_contracts.health import CheckTrigger, ErrorCode, IncidentScope, IntegrationStatus
 from stella_contracts.model import Answer, UtcDatetime
 
 NO_TENANT = "_system"
@@ -24,7 +24,10 @@ class EventType(StrEnum):
     INTEGRATION_UPDATED = "integration.updated"
     INTEGRATION_DELETED = "integration.deleted"
     HEALTH_CHANGED = "integration.health.changed"
+    HEALTH_FLAPPING = "integration.health.flapping"
+    HEALTH_STABLE = "integration.health.stable"
     ALERT_OPENED = "integration.alert.opened"
+    ALERT_REMINDER = "integration.alert.reminder"
     ALERT_RESOLVED = "integration.alert.resolved"
     PLUGIN_REGISTERED = "plugin.registered"
     PLUGIN_UPDATED = "plugin.updated"
@@ -67,11 +70,34 @@ class HealthChange(Answer):
     since: UtcDatetime
 
 
-class Alert(Answer):
-    """Data of `integration.alert.opened` and `.resolved`: one incident, by its stable id."""
+class HealthFlapping(Answer):
+    """
+    Data of `integration.health.flapping` and `.stable`.
+
+    Between the two neither changes of the status nor alerts are announced. What has become of
+    it follows the second.
+    """
 
     integration_id: UUID
     provider_type: str
+    status: IntegrationStatus
+    change_percent: float
+    """Of the last results, how many were changes; the younger ones weigh more."""
+    since: UtcDatetime
+    """When the flapping began."""
+
+
+class Alert(Answer):
+    """
+    Data of `integration.alert.opened`, `.reminder` and `.resolved`: one incident, by its id.
+
+    It is that of one integration, or, with a `scope`, that of a host or vault on which several
+    integrations of the tenant fail.
+    """
+
+    integration_id: UUID | None = None
+    """None where there is a `scope`; the event's subject is the incident's id then."""
+    provider_type: str | None = None
     incident_id: UUID
     status: IntegrationStatus
     error_code: ErrorCode | None = None
@@ -79,6 +105,13 @@ class Alert(Answer):
     since: UtcDatetime
     """When the outage began: the first of the failures that opened the incident."""
     resolved_at: UtcDatetime | None = None
+    scope: IncidentScope | None = None
+    cause: str | None = None
+    """The host's origin, or the vault's name."""
+    affected: int = 1
+    """How many integrations have been a part of it."""
+    parent_id: UUID | None = None
+    """The incident of a host or vault that this one has become a part of."""
 
 
 class PluginChange(Answer):
@@ -91,14 +124,17 @@ class PluginChange(Answer):
     reason: str | None = None
 
 
-EventData = IntegrationChange | HealthChange | Alert | PluginChange
+EventData = IntegrationChange | HealthChange | HealthFlapping | Alert | PluginChange
 
 DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.INTEGRATION_CREATED: IntegrationChange,
     EventType.INTEGRATION_UPDATED: IntegrationChange,
     EventType.INTEGRATION_DELETED: IntegrationChange,
     EventType.HEALTH_CHANGED: HealthChange,
+    EventType.HEALTH_FLAPPING: HealthFlapping,
+    EventType.HEALTH_STABLE: HealthFlapping,
     EventType.ALERT_OPENED: Alert,
+    EventType.ALERT_REMINDER: Alert,
     EventType.ALERT_RESOLVED: Alert,
     EventType.PLUGIN_REGISTERED: PluginChange,
     EventType.PLUGIN_UPDATED: PluginChange,
@@ -133,12 +169,11 @@ class Event(Answer):
         traceparent: str | None = None,
     ) -> "Event":
         """Report `data` as `service` (`api`, `health-worker`, `discovery`), now."""
-        subject = data.plugin_id if isinstance(data, PluginChange) else str(data.integration_id)
         return cls(
             id=event_id,
             source=f"/stella/integrations/{service}",
             type=event_type,
-            subject=subject,
+            subject=_subject_of(data),
             time=datetime.now(UTC),
             tenantid=tenant_id,
             traceparent=traceparent,
@@ -153,6 +188,14 @@ class Event(Answer):
     def to_json(self) -> bytes:
         """The bytes that cross the bus. CloudEvents leaves out attributes that have no value."""
         return self.model_dump_json(exclude_none=True).encode()
+
+
+def _subject_of(data: EventData) -> str:
+    if isinstance(data, PluginChange):
+        return data.plugin_id
+    if isinstance(data, Alert) and data.integration_id is None:
+        return str(data.incident_id)
+    return str(data.integration_id)
 
 
 class ScheduledCheck(Answer):

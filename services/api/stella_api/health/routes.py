@@ -180,6 +180,7 @@ async def get_health(
         last_check=state.last_check,
         last_healthy_at=state.last_healthy_at,
         next_check_at=state.next_check_at,
+        flapping=state.flapping_since is not None,
         history=await page.read(transaction, cursors),
     )
 

@@ -15,13 +15,15 @@ from stella_api.plugin_catalog import PluginCatalog, ProviderSchema
 from stella_contracts.errors import ConfigRejected, VersionMismatch
 from stella_contracts.health import IntegrationStatus
 from stella_contracts.integrations import Integration, IntegrationCreate, IntegrationUpdate
-from stella_contracts.messages import Alert, Event, EventData, EventType, IntegrationChange
+from stella_contracts.messages import Event, EventData, EventType, HealthFlapping, IntegrationChange
+from stella_runtime.alerting import Alerting
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import Transaction
 from stella_runtime.persistence.status_transitions import NewTransition
 
 log = structlog.get_logger()
 
+SERVICE = "api"
 MOST_NAMES = 100
 LONGEST_NAME = 100
 
@@ -94,15 +96,15 @@ async def change(
     if not changes:
         return before
     was_enabled = before.enabled
+    incident_id = None
+    if changes.get("enabled") is False:
+        incident_id = await _end_outage(transaction, before)
     if "enabled" in changes:
         changes["status"] = (
             IntegrationStatus.UNKNOWN if changes["enabled"] else IntegrationStatus.DISABLED
         )
     await transaction.integrations.change(row, changes)
     await _reschedule(transaction, integration_id, changes, was_enabled=was_enabled)
-    incident_id = None
-    if changes.get("enabled") is False:
-        incident_id = await _end_incident(transaction, before)
     if "status" in changes:
         transition = NewTransition(
             tenant_id=transaction.tenant_id,
@@ -133,8 +135,8 @@ async def remove(
     before = await transaction.integrations.get(integration_id)
     _check_version(before, versions)
     await transaction.integrations.delete(row)
+    await _end_outage(transaction, before)
     await transaction.schedule.pause(integration_id)
-    await _end_incident(transaction, before)
     _tell(transaction, call, EventType.INTEGRATION_DELETED, before, changed=[])
 
 
@@ -170,23 +172,24 @@ async def _reschedule(
         await transaction.schedule.make_due(integration_id)
 
 
-async def _end_incident(transaction: Transaction, integration: Integration) -> UUID | None:
-    """Nobody is told of the end of an outage that is not looked at any more, but by this."""
-    incident = await transaction.incidents.resolve_once(integration.id)
-    if incident is None:
-        return None
-    alert = Alert(
-        integration_id=integration.id,
-        provider_type=integration.type,
-        incident_id=incident.id,
-        status=IntegrationStatus.DISABLED,
-        error_code=incident.error_code,
-        error_message=incident.error_message,
-        since=incident.since,
-        resolved_at=incident.resolved_at,
+async def _end_outage(transaction: Transaction, integration: Integration) -> UUID | None:
+    """Nobody is told of the end of what is not looked at any more, but by this."""
+    state = await transaction.schedule.get(integration.id)
+    if state.flapping_since is not None:
+        stable = HealthFlapping(
+            integration_id=integration.id,
+            provider_type=integration.type,
+            status=IntegrationStatus.DISABLED,
+            change_percent=0,
+            since=state.flapping_since,
+        )
+        _report(transaction, EventType.HEALTH_STABLE, stable)
+    alerting = Alerting(transaction.incidents, transaction.outbox, service=SERVICE)
+    incident_id = await alerting.resolve(
+        integration.id, provider_type=integration.type, status=IntegrationStatus.DISABLED
     )
-    _report(transaction, EventType.ALERT_RESOLVED, alert)
-    return incident.id
+    await alerting.settle()
+    return incident_id
 
 
 def _names_of(before: Integration, changes: Mapping[str, Any]) -> list[str]:
@@ -245,5 +248,5 @@ def _tell(
 
 def _report(transaction: Transaction, event_type: EventType, data: EventData) -> None:
     transaction.outbox.report(
-        Event.of(new_id(), event_type, data, service="api", tenant_id=transaction.tenant_id)
+        Event.of(new_id(), event_type, data, service=SERVICE, tenant_id=transaction.tenant_id)
     )

@@ -51,6 +51,10 @@ class ScheduleStateRow(TenantOwned, Base):
     last_check: Mapped[JsonObject | None] = mapped_column(JsonColumn)
     last_healthy_at: Mapped[datetime | None] = mapped_column(MomentColumn)
     connection: Mapped[JsonObject | None] = mapped_column(JsonColumn)
+    result_changes: Mapped[int]
+    status_changes: Mapped[int]
+    flapping_since: Mapped[datetime | None] = mapped_column(MomentColumn)
+    told_status: Mapped[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ class HealthState:
     last_check: FinishedCheck | None
     last_healthy_at: datetime | None
     next_check_at: datetime | None
+    flapping_since: datetime | None
 
 
 class ScheduleState:
@@ -84,6 +89,8 @@ class ScheduleState:
                 status_since=func.now(),
                 consecutive_failures=0,
                 consecutive_successes=0,
+                result_changes=0,
+                status_changes=0,
             )
         )
         await self._session.flush()
@@ -119,6 +126,7 @@ class ScheduleState:
             ),
             last_healthy_at=row.last_healthy_at,
             next_check_at=row.next_check_at,
+            flapping_since=row.flapping_since,
         )
 
     async def restart(self, integration_id: UUID) -> None:
@@ -139,7 +147,7 @@ class ScheduleState:
         await self._set(integration_id, next_check_at=func.now(), slot_at=None)
 
     async def pause(self, integration_id: UUID) -> None:
-        """Check no more."""
+        """Check no more. What is not looked at does not flap."""
         await self._set(
             integration_id,
             next_check_at=None,
@@ -147,6 +155,10 @@ class ScheduleState:
             consecutive_failures=0,
             consecutive_successes=0,
             failing_since=None,
+            result_changes=0,
+            status_changes=0,
+            flapping_since=None,
+            told_status=None,
         )
 
     async def mark_changed(self, integration_id: UUID) -> None:

@@ -15,13 +15,13 @@ from stella_contracts.health import (
     ErrorCode,
     FinishedCheck,
     HealthResult,
+    HealthStatus,
     IntegrationStatus,
     Step,
 )
 from stella_contracts.integrations import Connection
 from stella_contracts.messages import ScheduledCheck
 from stella_runtime.persistence.base import JsonColumn
-from stella_runtime.persistence.incidents import Incidents
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +70,18 @@ class State:
     consecutive_failures: int
     consecutive_successes: int
     failing_since: datetime | None
+    last_status: HealthStatus | None
+    """What the check before found."""
     last_error_code: ErrorCode | None
     lease_token: int
     leased: bool
     missed_slots: int
     """Slots that have passed since the one that is leased."""
+    result_changes: int
+    status_changes: int
+    flapping_since: datetime | None
+    told_status: IntegrationStatus | None
+    """The status that was announced last, if the present one is held back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +96,13 @@ class Counted:
     failing_since: datetime | None
     recheck_seconds: float | None
     """When to look again, if not at the next slot."""
-    pause_seconds: float | None = None
+    pause_seconds: float | None
     """How long not to look again, whatever the slot says."""
-    missed_slots: int = 0
+    missed_slots: int
+    result_changes: int
+    status_changes: int
+    flapping_since: datetime | None
+    told_status: IntegrationStatus | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +144,10 @@ _REQUESTED_TARGET = text(
 _LOCK = text(
     """
     select s.integration_id, s.tenant_id, s.status_since, s.consecutive_failures,
-        s.consecutive_successes, s.failing_since, s.last_check ->> 'errorCode' as last_error_code,
-        s.lease_token, s.slot_at is not null as leased,
-        extract(epoch from now() - s.slot_at) as slot_age
+        s.consecutive_successes, s.failing_since, s.last_check ->> 'status' as last_status,
+        s.last_check ->> 'errorCode' as last_error_code, s.lease_token,
+        s.slot_at is not null as leased, extract(epoch from now() - s.slot_at) as slot_age,
+        s.result_changes, s.status_changes, s.flapping_since, s.told_status
     from schedule_state s where s.integration_id = any(cast(:ids as uuid[]))
     order by s.integration_id for update
     """
@@ -193,14 +205,19 @@ _SAVE = text(
         failing_since = v.failing_since,
         last_check = v.last_check,
         last_healthy_at = coalesce(v.healthy_at, s.last_healthy_at),
-        connection = coalesce(v.connection, s.connection)
+        connection = coalesce(v.connection, s.connection),
+        result_changes = v.result_changes,
+        status_changes = v.status_changes,
+        flapping_since = v.flapping_since,
+        told_status = v.told_status
     from (
         select r.*, check_period(r.integration_id, i.check_interval_seconds) as period
         from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
             recheck_seconds double precision, pause_seconds double precision,
             status_since timestamptz, consecutive_failures integer, consecutive_successes integer,
             failing_since timestamptz, missed_slots bigint, last_check jsonb,
-            healthy_at timestamptz, connection jsonb)
+            healthy_at timestamptz, connection jsonb, result_changes integer,
+            status_changes integer, flapping_since timestamptz, told_status text)
         join integrations i on i.id = r.integration_id) as v
     where s.integration_id = v.integration_id
     """
@@ -225,7 +242,6 @@ class Scheduling:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-        self.incidents = Incidents(session)
 
     async def load_scheduled(self, checks: Sequence[ScheduledCheck]) -> Sequence[Target]:
         """What is to be checked, of the checks whose lease still holds."""
@@ -331,10 +347,15 @@ def _state(held: Any, catalog: Any) -> State:
         consecutive_failures=held.consecutive_failures,
         consecutive_successes=held.consecutive_successes,
         failing_since=held.failing_since,
+        last_status=None if held.last_status is None else HealthStatus(held.last_status),
         last_error_code=None if held.last_error_code is None else ErrorCode(held.last_error_code),
         lease_token=held.lease_token,
         leased=held.leased,
         missed_slots=max(0, int(held.slot_age // catalog.period)) if held.leased else 0,
+        result_changes=held.result_changes,
+        status_changes=held.status_changes,
+        flapping_since=held.flapping_since,
+        told_status=None if held.told_status is None else IntegrationStatus(held.told_status),
     )
 
 
@@ -383,4 +404,8 @@ def _state_row(counted: Counted) -> dict[str, Any]:
         "last_check": finished.model_dump(mode="json"),
         "healthy_at": outcome.checked_at if is_healthy else None,
         "connection": outcome.connection and outcome.connection.model_dump(mode="json"),
+        "result_changes": counted.result_changes,
+        "status_changes": counted.status_changes,
+        "flapping_since": counted.flapping_since,
+        "told_status": counted.told_status,
     }

@@ -17,16 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stella_contracts.errors import DatabaseUnavailable, Unavailable
 from stella_runtime.messaging.relay import OutboxMessage
+from stella_runtime.persistence.alerts import Alerts
 from stella_runtime.persistence.audit_chain import AuditChain
 from stella_runtime.persistence.audit_logs import AuditLogs
 from stella_runtime.persistence.base import TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
 from stella_runtime.persistence.events import EventNews, Events
 from stella_runtime.persistence.health_checks import HealthChecks
+from stella_runtime.persistence.hub_conditions import HubConditions
 from stella_runtime.persistence.idempotency_keys import IdempotencyKeys
 from stella_runtime.persistence.incidents import Incidents
 from stella_runtime.persistence.integrations import Integrations
 from stella_runtime.persistence.leases import Leases
+from stella_runtime.persistence.mutes import Mutes
 from stella_runtime.persistence.outbox import Outbox
 from stella_runtime.persistence.plugin_metadata import PluginMetadata
 from stella_runtime.persistence.rollups import Rollups
@@ -93,6 +96,9 @@ class Transaction:
     def transitions(self) -> StatusTransitions:
         return StatusTransitions(self._session)
 
+    def mutes(self) -> Mutes:
+        return Mutes(self._session, self.tenant_id)
+
     @cached_property
     def audit_logs(self) -> AuditLogs:
         return AuditLogs(self._session, self.tenant_id)
@@ -125,6 +131,9 @@ class SystemTransaction:
         self.plugins = PluginMetadata(session)
         self.transitions = StatusTransitions(session)
         self.event_news = EventNews(session)
+        self.incidents = Incidents(session)
+        self.alerts = Alerts(session)
+        self.hub_conditions = HubConditions(session)
 
 
 class Database:

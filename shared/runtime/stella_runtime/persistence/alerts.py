@@ -1,0 +1,76 @@
+"""Which incidents are to be told, across tenants: not muted, not flapping, not under another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from stella_contracts.health import IntegrationStatus
+from stella_runtime.persistence.incidents import StoredIncident, stored_incident
+
+_COLUMNS = """
+    inc.id, inc.tenant_id, inc.integration_id, inc.since, inc.opened_at, inc.resolved_at,
+    inc.error_code, inc.error_message, inc.scope, inc.origin, inc.parent_id, inc.affected,
+    inc.announced_at
+"""
+
+IS_MUTED = """
+    exists (select 1 from mutes m
+        where m.tenant_id = i.tenant_id and m.starts_at <= now() and m.ends_at > now()
+          and (m.integration_id is null or m.integration_id = i.id)
+          and (m.type is null or m.type = i.type)
+          and (m.tag is null or m.tag = any(i.tags)))
+"""
+
+# The state's row is what results and edits hold; one that another transaction holds is left to it.
+_READY = text(
+    f"""
+    select {_COLUMNS}, i.type as provider_type, i.status
+    from incidents inc
+    join integrations i on i.id = inc.integration_id
+    join schedule_state s on s.integration_id = inc.integration_id
+    where inc.resolved_at is null and inc.announced_at is null and inc.parent_id is null
+      and (cast(:ids as uuid[]) is null or inc.integration_id = any(cast(:ids as uuid[])))
+      and s.flapping_since is null and not {IS_MUTED}
+    order by inc.id limit :limit for update of s skip locked
+    """
+)
+_MARK = text("update incidents set announced_at = now() where id = any(cast(:ids as uuid[]))")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyAlert:
+    """An outage that nobody has been told of, and what it is an outage of."""
+
+    incident: StoredIncident
+    provider_type: str
+    status: IntegrationStatus
+
+
+class Alerts:
+    """The alerts that are due. Whose state another transaction holds is left to that."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def list_ready(
+        self, integration_ids: Sequence[UUID] | None, *, limit: int
+    ) -> Sequence[ReadyAlert]:
+        """
+        Outages to be announced, the oldest first: of these integrations, or of any.
+
+        Their states are held until the transaction ends.
+        """
+        ids = None if integration_ids is None else list(integration_ids)
+        rows = await self._session.execute(_READY, {"ids": ids, "limit": limit})
+        return [_ready(row) for row in rows]
+
+    async def mark_announced(self, incident_ids: Sequence[UUID]) -> None:
+        await self._session.execute(_MARK, {"ids": list(incident_ids)})
+
+
+def _ready(row: Any) -> ReadyAlert:
+    return ReadyAlert(stored_incident(row), row.provider_type, IntegrationStatus(row.status))
