@@ -42,6 +42,12 @@ _HARMLESS: dict[Resource, list[str]] = {
     "memory": ["set_vm_memory_high_watermark", "0.4"],
 }
 
+USUAL_HANDLING_SECONDS = 1800.0
+_TIMEOUT = (
+    "application:set_env(rabbit, consumer_timeout, {milliseconds}),"
+    " application:set_env(rabbit, channel_tick_interval, min(60000, {milliseconds} div 2))."
+)
+
 
 class Management:
     """The broker's management interface, as far as tests need it."""
@@ -128,6 +134,9 @@ class GivenServer:
     def clear_alarm(self, resource: Resource) -> None:
         self.stop()
 
+    def limit_handling(self, seconds: float) -> None:
+        self.stop()
+
 
 @dataclass(slots=True)
 class LocalServer:
@@ -199,6 +208,10 @@ class LocalServer:
 
     def clear_alarm(self, resource: Resource) -> None:
         self._control(*_HARMLESS[resource])
+
+    def limit_handling(self, seconds: float) -> None:
+        """Close channels, opened from now on, on which a delivery is unacknowledged for longer."""
+        self._control("eval", _TIMEOUT.format(milliseconds=int(seconds * 1000)))
 
     def close(self) -> None:
         self.kill()
@@ -316,6 +329,10 @@ class ContainerServer:
 
     def clear_alarm(self, resource: Resource) -> None:
         self._control(*_HARMLESS[resource])
+
+    def limit_handling(self, seconds: float) -> None:
+        """Close channels, opened from now on, on which a delivery is unacknowledged for longer."""
+        self._control("eval", _TIMEOUT.format(milliseconds=int(seconds * 1000)))
 
     def _control(self, *command: str) -> None:
         code, output = self._container.exec(["rabbitmqctl", *command])

@@ -122,10 +122,29 @@ async def test_unavailable_for_too_long_is_dead(bus: Bus) -> None:
         await bus.publish(a_command("hopeless"))
         (dead,) = await drained(bus, DEAD, 1)
 
-    assert seen.attempts == [1, 2, 3, 4, 5]
+    assert seen.attempts == [1, 2, 3, 4, 5, 6]
     assert dead.headers[REASON_HEADER] == (
-        "gave up after 5 attempts: SecretUnavailable: vault away"
+        "gave up after 6 attempts: SecretUnavailable: vault away"
     )
+
+
+async def test_neighbours_go_on_while_one_is_tried_again_and_again(bus: Bus) -> None:
+    handled: list[str] = []
+
+    async def handler(delivery: Delivery) -> None:
+        if delivery.id == "hopeless":
+            raise SecretUnavailable("vault away")
+        handled.append(delivery.id)
+
+    await bus.publish(a_command("hopeless"))
+    for number in range(20):
+        await bus.publish(a_command(str(number)))
+    async with bus.consume(ON_DEMAND, handler, prefetch=1):
+        (dead,) = await drained(bus, DEAD, 1)
+        await eventually(lambda: len(handled) == 20)
+
+    assert handled == [str(number) for number in range(20)]
+    assert (dead.id, dead.headers[TRIED_HEADER]) == ("hopeless", "6")
 
 
 async def test_poison_is_dead_with_its_reason_and_neighbours_go_on(bus: Bus) -> None:

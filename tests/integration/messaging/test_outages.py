@@ -79,6 +79,27 @@ async def test_what_is_committed_during_a_resource_alarm_is_published_after_it(
     assert writer.metrics.registry.get_sample_value("integration_publisher_blocked") == 0.0
 
 
+async def test_what_is_committed_while_the_broker_is_dead_is_published_after_it_in_order(
+    database_url: str, amqp_url: str, rabbitmq_server: Server
+) -> None:
+    """The broker is killed in the middle of relaying; commits go on all the time."""
+    integrations = [new_id() for _ in range(10)]
+
+    async with process(database_url, amqp_url) as writer, subscriber(amqp_url) as received:
+        await change_all(writer, integrations, range(1, 21))
+        await asyncio.to_thread(rabbitmq_server.kill)
+        try:
+            await change_all(writer, integrations, range(21, 41))
+            waiting = await unpublished(database_url)
+        finally:
+            await asyncio.to_thread(rabbitmq_server.start)
+        await change_all(writer, integrations, range(41, 61))
+        await eventually(lambda: received.versions == in_order(integrations, 60), PATIENCE)
+        await until_all_marked(database_url)
+
+    assert waiting >= 200
+
+
 async def test_two_relays_on_a_slow_network_keep_the_order_of_each_integration(
     database_url: str, amqp_url: str
 ) -> None:

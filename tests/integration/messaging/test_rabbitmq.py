@@ -7,14 +7,14 @@ from dataclasses import replace
 import aio_pika
 import pytest
 from tests.integration.messaging.doubles import QUICK, Gate, Seen, a_command, eventually
-from tests.support.rabbitmq import Server
+from tests.support.rabbitmq import USUAL_HANDLING_SECONDS, Server
 
 from stella_contracts.errors import BusUnavailable
 from stella_runtime.messaging.bus import Bus, Delivery, Message
-from stella_runtime.messaging.connection import TopologyConflict
+from stella_runtime.messaging.connection import TopologyConflict, queue_arguments
 from stella_runtime.messaging.rabbitmq import open_bus
 from stella_runtime.messaging.settlement import QUEUE_HEADER, REASON_HEADER
-from stella_runtime.messaging.topology import COMMANDS, EVENTS, ON_DEMAND, TOPOLOGY
+from stella_runtime.messaging.topology import COMMANDS, EVENTS, ON_DEMAND, SCHEDULE, TOPOLOGY
 
 
 @pytest.fixture
@@ -147,6 +147,32 @@ async def test_a_channel_that_the_broker_closes_is_opened_again(
     assert seen.ids == ["late"]
 
 
+async def test_a_consumer_whose_channel_the_broker_closes_comes_back_and_others_go_on(
+    amqp_url: str, rabbitmq_server: Server
+) -> None:
+    """A delivery that is not acknowledged in time: the broker closes the channel it came on."""
+    gate, other = Gate(), Seen()
+    await asyncio.to_thread(rabbitmq_server.limit_handling, 1.0)
+    try:
+        async with (
+            open_bus(amqp_url, topology=QUICK) as bus,
+            bus.consume(ON_DEMAND, gate, prefetch=2),
+            bus.consume(SCHEDULE, other, prefetch=1),
+        ):
+            await bus.publish(a_command("slow"))
+            await gate.until_entered(2)
+            gate.opened.set()
+            await bus.publish(a_command("next"))
+            await bus.publish(a_command("elsewhere", queue=SCHEDULE))
+            await other.until(1)
+            await eventually(lambda: "next" in gate.left)
+    finally:
+        await asyncio.to_thread(rabbitmq_server.limit_handling, USUAL_HANDLING_SECONDS)
+
+    assert gate.entered[:2] == ["slow", "slow"]
+    assert other.ids == ["elsewhere"]
+
+
 async def test_a_queue_that_is_deleted_comes_back_with_its_consumer(
     bus: Bus, rabbitmq_server: Server, virtual_host: str
 ) -> None:
@@ -193,6 +219,28 @@ async def test_a_queue_with_other_arguments_is_named(
     with pytest.raises(TopologyConflict, match=r"'x-[a-z-]+' for queue 'health\.ondemand'"):
         async with open_bus(amqp_url):
             pass
+
+
+async def test_an_exchange_of_another_kind_is_named_and_no_message_is_touched(
+    amqp_url: str,
+) -> None:
+    async with await aio_pika.connect(amqp_url) as connection:
+        channel = await connection.channel()
+        await channel.declare_exchange(EVENTS, "fanout", durable=True)
+        queue = await channel.declare_queue(
+            ON_DEMAND,
+            durable=True,
+            arguments=queue_arguments(TOPOLOGY.queue(ON_DEMAND)),
+        )
+        await channel.default_exchange.publish(aio_pika.Message(b"{}"), ON_DEMAND)
+
+        for _ in range(3):
+            with pytest.raises(TopologyConflict, match=r"'type' for exchange 'stella\.integ"):
+                async with open_bus(amqp_url):
+                    pass
+        kept = await queue.get()
+
+    assert kept.headers["x-delivery-count"] == 0
 
 
 async def test_a_conflict_that_appears_later_is_said_by_readiness(
@@ -270,6 +318,22 @@ async def test_what_kills_its_consumer_every_time_is_dead_in_the_end(amqp_url: s
         "killer",
         {REASON_HEADER: "delivery_limit", QUEUE_HEADER: ON_DEMAND},
     )
+
+
+async def test_a_crash_looping_worker_kills_no_innocent_message(amqp_url: str, bus: Bus) -> None:
+    """Five times it dies with twenty in flight: the broker counts that against all of them."""
+    seen = Seen()
+    for number in range(20):
+        await bus.publish(a_command(str(number)))
+
+    for _ in range(5):
+        await die_with_deliveries(amqp_url, 20)
+    async with bus.consume(ON_DEMAND, seen, prefetch=5):
+        await seen.until(20)
+    depths = await bus.measure()
+
+    assert sorted(seen.ids, key=int) == [str(number) for number in range(20)]
+    assert depths[f"{ON_DEMAND}.dead"].messages == 0
 
 
 async def die_with_deliveries(amqp_url: str, count: int) -> None:

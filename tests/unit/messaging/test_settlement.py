@@ -16,8 +16,8 @@ from stella_runtime.messaging.settlement import Fate, describe, settle
     [
         pytest.param(1, None, Fate.DONE, id="returned"),
         pytest.param(1, SecretUnavailable("vault away"), Fate.RETRY, id="unavailable at first"),
-        pytest.param(4, BusUnavailable("broker away"), Fate.RETRY, id="unavailable so far"),
-        pytest.param(5, SecretUnavailable("vault away"), Fate.DEAD, id="unavailable for good"),
+        pytest.param(5, BusUnavailable("broker away"), Fate.RETRY, id="unavailable so far"),
+        pytest.param(6, SecretUnavailable("vault away"), Fate.DEAD, id="unavailable for good"),
         pytest.param(9, SecretUnavailable("vault away"), Fate.DEAD, id="unavailable beyond"),
         pytest.param(1, NameTaken("registry"), Fate.DEAD, id="an error of ours"),
         pytest.param(1, KeyError("checks"), Fate.DEAD, id="a mistake of ours"),

@@ -1,12 +1,12 @@
 """Topic patterns, and the table's own consistency."""
 
 import re
-from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stella_runtime.messaging.settlement import MAX_ATTEMPTS
 from stella_runtime.messaging.topology import (
     COMMANDS,
     DISCOVER,
@@ -59,10 +59,21 @@ def test_a_work_queue_has_a_way_back_and_an_end(name: str) -> None:
     queue = TOPOLOGY.queue(name)
 
     assert queue.then == queue.dead == f"{name}.dead"
-    retry, dead = TOPOLOGY.queue(f"{name}.retry"), TOPOLOGY.queue(f"{name}.dead")
-    assert (retry.hold, retry.then) == (timedelta(seconds=5), name)
+    dead = TOPOLOGY.queue(f"{name}.dead")
     # Refusing a dead letter sends it back to work; looking at one never ends it.
     assert (dead.then, dead.delivery_limit) == (name, 1_000_000)
+
+
+@pytest.mark.parametrize("name", [SCHEDULE, ON_DEMAND, DISCOVER])
+def test_each_attempt_waits_longer_than_the_one_before(name: str) -> None:
+    queue = TOPOLOGY.queue(name)
+
+    waiting = [queue.retry_after(attempt) for attempt in range(1, MAX_ATTEMPTS)]
+    rules = [TOPOLOGY.queue(each) for each in waiting if each is not None]
+
+    seconds = [rule.hold.total_seconds() for rule in rules if rule.hold is not None]
+    assert seconds == [1, 5, 15, 30, 60]
+    assert {rule.then for rule in rules} == {name}
 
 
 @pytest.mark.parametrize("queue", TOPOLOGY.queues, ids=lambda queue: queue.name)
@@ -86,4 +97,4 @@ def test_what_the_table_names_exists() -> None:
 def test_names_fit_the_documented_pattern() -> None:
     names = [queue.name for queue in TOPOLOGY.queues]
 
-    assert all(re.fullmatch(r"[a-z]+(\.[a-z]+)+", name) for name in names)
+    assert all(re.fullmatch(r"[a-z]+(\.[a-z0-9]+)+", name) for name in names)

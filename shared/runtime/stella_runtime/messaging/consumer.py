@@ -119,9 +119,11 @@ class Consumer:
         try:
             if settlement.fate is Fate.DONE:
                 await _acknowledge(incoming)
-            elif settlement.fate is Fate.RETRY and self._queue.retry:
+            elif settlement.fate is Fate.RETRY and (
+                waiting := self._queue.retry_after(delivery.attempt)
+            ):
                 marks = {ATTEMPT_HEADER: str(delivery.attempt + 1)}
-                await self._move(self._queue.retry, delivery, marks, incoming)
+                await self._move(waiting, delivery, marks, incoming)
             elif settlement.fate is Fate.DEAD and self._queue.dead:
                 marks = {
                     REASON_HEADER: settlement.reason,

@@ -183,7 +183,8 @@ class InProcessBus:
         rules = waiting.rules
         if settlement.fate is Fate.DONE:
             return
-        retry = self._queues[rules.retry].rules if rules.retry else None
+        name = rules.retry_after(entry.delivery.attempt)
+        retry = self._queues[name].rules if name else None
         if settlement.fate is Fate.RETRY and retry and len(self._timers) < retry.max_length:
             again = replace(entry.delivery, attempt=entry.delivery.attempt + 1)
             self._later(retry, waiting, _Entry(again))

@@ -3,7 +3,7 @@ What becomes of a delivery once its handler has ended: the one place that decide
 
     the handler                     the delivery
     returns                         is done with
-    raises Unavailable              is tried again after a delay; at the fifth failure it is dead
+    raises Unavailable              is tried again, ever later; at the sixth failure it is dead
     raises anything else            is dead: it lies in `<queue>.dead`, with the reason
     is cancelled                    is handed back, to be delivered again
 """
@@ -16,8 +16,9 @@ from enum import Enum, auto
 from pydantic import ValidationError
 
 from stella_contracts.errors import StellaError, Unavailable
+from stella_runtime.messaging.topology import RETRY_DELAYS
 
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = len(RETRY_DELAYS) + 1
 
 ATTEMPT_HEADER = "x-stella-attempt"
 REASON_HEADER = "x-stella-reason"

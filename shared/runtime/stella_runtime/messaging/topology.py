@@ -22,7 +22,11 @@ SCHEDULE = "health.schedule"
 ON_DEMAND = "health.ondemand"
 DISCOVER = "plugins.discover"
 
-RETRY_DELAY = timedelta(seconds=5)
+RETRY_DELAYS = tuple(timedelta(seconds=seconds) for seconds in (1, 5, 15, 30, 60))
+"""
+Before the second attempt, the third, and so on. A queue for each, since a queue lets out what
+came first, however short a later message's delay is.
+"""
 DELIVERY_LIMIT = 20
 """
 How often a delivery may come back because its consumer died. High, since everything that a
@@ -64,10 +68,14 @@ class Queue:
     then: str | None = None
     """The queue for what has been held, was delivered too often, or was refused."""
     delivery_limit: int | None = None
-    retry: str | None = None
-    """The queue for what its handler could not do yet."""
+    retry: tuple[str, ...] = ()
+    """The queues for what its handler could not do yet, by the attempt that failed."""
     dead: str | None = None
     """The queue for what its handler cannot do."""
+
+    def retry_after(self, attempt: int) -> str | None:
+        """The queue in which to wait after a failure, the first attempt being 1."""
+        return self.retry[min(attempt, len(self.retry)) - 1] if self.retry else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,17 +117,19 @@ class Topology:
 
 
 def work_queue(name: str, *, max_length: int) -> Iterator[Queue]:
-    """A queue of commands, with the two that take what could not be done."""
-    retry, dead = f"{name}.retry", f"{name}.dead"
+    """A queue of commands, with those that take what could not be done."""
+    dead = f"{name}.dead"
+    retries = {f"{name}.retry.{delay.seconds}s": delay for delay in RETRY_DELAYS}
     yield Queue(
         name,
         max_length=max_length,
         then=dead,
         delivery_limit=DELIVERY_LIMIT,
-        retry=retry,
+        retry=tuple(retries),
         dead=dead,
     )
-    yield Queue(retry, max_length=max_length, hold=RETRY_DELAY, then=name)
+    for retry, delay in retries.items():
+        yield Queue(retry, max_length=max_length, hold=delay, then=name)
     # Refusing a dead letter sends it back to work.
     yield Queue(dead, max_length=10_000, then=name, delivery_limit=NEVER_GIVE_UP)
 
