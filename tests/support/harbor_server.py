@@ -62,6 +62,8 @@ class HarborServer:
     _state: State = State.HEALTHY
     requests: int = 0
     """How many there were, those to /control not counted."""
+    headers: list[dict[str, str]] = field(default_factory=list)
+    """Of the last hundred of them, in small letters."""
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     """Set by the first of them."""
 
@@ -113,6 +115,8 @@ def _application(server: HarborServer) -> web.Application:
 
     async def provider(request: web.Request) -> web.Response:
         server.requests += 1
+        server.headers.append({name.lower(): each for name, each in request.headers.items()})
+        del server.headers[:-100]
         server.asked.set()
         return await _answer(server, request)
 

@@ -28,6 +28,7 @@ from stella_runtime.operations import serving
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.telemetry.logging import configure_logging
 from stella_runtime.telemetry.metrics import Metrics
+from stella_runtime.telemetry.tracing import configure_tracing, stop_tracing
 
 log = structlog.get_logger()
 
@@ -42,6 +43,8 @@ async def serve(settings: EmbeddedSettings) -> None:
     authority = issuer.Issuer.from_file(settings.folder / "issuer.pem")
     metrics = Metrics()
     async with AsyncExitStack() as stack:
+        configure_tracing("embedded")
+        stack.callback(stop_tracing)
         database_url = await stack.enter_async_context(
             embedded_postgres(bundled_binaries(), settings.folder / "postgres")
         )

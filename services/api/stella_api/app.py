@@ -58,6 +58,8 @@ class Api:
             redirect_slashes=False,
             generate_unique_id_function=operation_id,
             redoc_url=None,
+            # Its own would show queries and the texts of exceptions.
+            telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         )
         app.state.database = database
         app.state.authenticator = Authenticator(settings, keys)

@@ -13,6 +13,7 @@ from stella_api.events.streams import EventStreams
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.waiting import Waiting
 from stella_runtime.persistence import Database, Transaction
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
 _bearer = HTTPBearer(auto_error=False, description="A JWT of the Authority.")
@@ -26,6 +27,7 @@ def _actor_with(scope: str) -> _Authenticate:
         authenticator: Authenticator = request.app.state.authenticator
         actor = await authenticator.authenticate(request.headers.get("authorization"))
         structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
+        tracing.tell(tenant_id=actor.tenant_id)
         actor.require(scope)
         return actor
 

@@ -14,11 +14,16 @@ from stella_api.problems import problem, problem_of
 from stella_api.strict_json import check_json
 from stella_contracts.errors import Malformed
 from stella_runtime.ids import new_id
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
+from stella_runtime.telemetry.spans import UNRECORDED, Span
 
 log = structlog.get_logger()
 
 BODY_SECONDS = 30.0
+
+OF_THE_OPERATOR = {"/healthz", "/readyz", "/metrics"}
+"""Asked all the time, and told of by neither logs nor traces."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _JSON = re.compile(r"application/json(\s*;\s*charset=(utf-8|\"utf-8\"))?", re.IGNORECASE)
@@ -47,8 +52,14 @@ class RequestContext:
         # Not all of them: `service` is bound for the life of the process.
         structlog.contextvars.unbind_contextvars("tenant_id")
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        is_traced = scope["path"] not in OF_THE_OPERATOR
+        with tracing.serving(scope["headers"]) if is_traced else UNRECORDED as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         started = time.perf_counter()
         status = 500
+        request_id = scope["state"]["request_id"]
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -65,12 +76,15 @@ class RequestContext:
         try:
             await self._app(scope, receive, send_with_headers)
         finally:
-            self._tell(scope, status, time.perf_counter() - started)
+            route = getattr(scope.get("route"), "path", "unmatched")
+            span.rename(f"{scope['method']} {route}")
+            span.set(method=scope["method"], route=route, request_id=request_id)
+            span.answered(status)
+            self._tell(scope, route, status, time.perf_counter() - started)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
+    def _tell(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         self._metrics.request(scope["method"], route, status, seconds)
-        if scope["path"] not in {"/healthz", "/readyz", "/metrics"}:
+        if scope["path"] not in OF_THE_OPERATOR:
             identifier = scope.get("path_params", {}).get("integration_id")
             log.info(
                 "request_handled",

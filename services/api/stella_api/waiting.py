@@ -11,8 +11,9 @@ import structlog
 from pydantic import ValidationError
 
 from stella_contracts.messages import Finished
-from stella_runtime.messaging.bus import Bus
+from stella_runtime.messaging.bus import Bus, Delivery
 from stella_runtime.messaging.topology import REPLIES
+from stella_runtime.telemetry import tracing
 
 log = structlog.get_logger()
 
@@ -75,14 +76,23 @@ class Waiting:
         """Listen for replies until cancelled."""
         async with self._bus.subscribe(REPLIES, ["#"]) as deliveries:
             async for delivery in deliveries:
-                try:
-                    finished = Finished.model_validate_json(delivery.body)
-                except ValidationError:
-                    log.warning("reply_not_understood", message_id=delivery.id)
-                    continue
-                for future in self._replies.get(finished.id, ()):
-                    if not future.done():
-                        future.set_result(finished.outcome)
+                with tracing.receiving(
+                    delivery.headers,
+                    destination=REPLIES,
+                    message_id=delivery.id,
+                    operation="process",
+                ):
+                    self._take(delivery)
+
+    def _take(self, delivery: Delivery) -> None:
+        try:
+            finished = Finished.model_validate_json(delivery.body)
+        except ValidationError:
+            log.warning("reply_not_understood", message_id=delivery.id)
+            return
+        for future in self._replies.get(finished.id, ()):
+            if not future.done():
+                future.set_result(finished.outcome)
 
     @contextmanager
     def expected(self, identifier: UUID) -> Iterator[Reply]:

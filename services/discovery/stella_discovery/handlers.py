@@ -23,7 +23,9 @@ from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.topology import REPLIES
 from stella_runtime.persistence import Database, SystemTransaction
 from stella_runtime.plugin_host.scanner import Found
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
+from stella_runtime.telemetry.spans import Span
 
 log = structlog.get_logger()
 
@@ -60,12 +62,14 @@ async def scan_plugins(scan_id: UUID, tools: Tools) -> ScanSummary:
     Raises Unavailable when the folders or the database could not be read, and nothing changed.
     """
     try:
-        # Outside any transaction: folders may be slow.
-        found = await tools.scan()
-        async with tools.database.system_transaction() as transaction:
-            await transaction.plugins.lock()
-            outcome = reconcile(found, await transaction.plugins.list_records())
-            await _store(outcome, transaction)
+        with tracing.span("discover plugins", action="plugins.scan") as span:
+            # Outside any transaction: folders may be slow.
+            found = await tools.scan()
+            async with tools.database.system_transaction() as transaction:
+                await transaction.plugins.lock()
+                outcome = reconcile(found, await transaction.plugins.list_records())
+                await _store(outcome, transaction)
+            _describe(span, found, outcome)
     except StellaError:
         tools.metrics.scan("failed")
         raise
@@ -91,6 +95,17 @@ async def _store(outcome: Reconciliation, transaction: SystemTransaction) -> Non
             reason=record.last_error,
         )
         transaction.outbox.report(Event.of(new_id(), change.event, data, service=SERVICE))
+
+
+def _describe(span: Span, found: Sequence[Found], outcome: Reconciliation) -> None:
+    span.set(plugins=len(found), changed=len(outcome.changes))
+    for change in outcome.changes:
+        manifest = change.record.manifest
+        span.event(
+            f"plugin {change.record.state.value}",
+            plugin_id=change.record.plugin_id,
+            provider_type=manifest.provider_type if manifest else "",
+        )
 
 
 def _report(outcome: Reconciliation, metrics: Metrics) -> None:

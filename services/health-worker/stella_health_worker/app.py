@@ -89,7 +89,9 @@ async def work(
     """Consume checks until cancelled. What has been taken is finished, within the drain time."""
     async with AsyncExitStack() as stack:
         plugins = PluginHost(lambda: _known_plugins(database))
-        egress = await stack.enter_async_context(open_egress(settings.egress_allow))
+        egress = await stack.enter_async_context(
+            open_egress(settings.egress_allow, send_traceparent=settings.send_traceparent)
+        )
         prober = Prober(
             plugins=plugins,
             secrets=SecretResolver(environment=settings.environment, folder=settings.secret_folder),

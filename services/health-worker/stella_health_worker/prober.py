@@ -25,10 +25,12 @@ from stella_contracts.plugin import (
     Steps,
     ValidationResult,
 )
+from stella_health_worker.check_span import about, check_span
 from stella_health_worker.credentials import Secrets, read_secret
 from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
 from stella_health_worker.scrubbing import PluginLog, Scrubber
 from stella_runtime.persistence.scheduling import Outcome, Target
+from stella_runtime.telemetry import tracing
 
 log = structlog.get_logger()
 
@@ -100,6 +102,13 @@ class Prober:
 
     async def probe(self, target: Target) -> Outcome:
         """Check an integration. Raises nothing but CancelledError."""
+        with check_span(target) as span:
+            outcome = await self._probe(target)
+            span.set(status=outcome.result.status.value, error_code=outcome.result.error_code)
+            _tell(outcome)
+        return outcome
+
+    async def _probe(self, target: Target) -> Outcome:
         loop = asyncio.get_running_loop()
         check = _Check(target, deadline=loop.time() + target.timeout_seconds)
         # A task of its own: one that ignores being cancelled must not keep its caller.
@@ -113,7 +122,7 @@ class Prober:
         finally:
             await self._end(task, target)
         result = _found(task, check) if in_time else timed_out(target.timeout_seconds)
-        outcome = Outcome(
+        return Outcome(
             target=target,
             result=normalised(result, check.scrubber),
             connection=check.connection,
@@ -121,9 +130,8 @@ class Prober:
             steps=[scrubbed(step, check.scrubber) for step in check.steps.taken[:STEPS_LIMIT]],
             checked_at=datetime.now(UTC),
             worker=self._worker,
+            trace_headers=tracing.carried(),
         )
-        _tell(outcome)
-        return outcome
 
     async def _end(self, task: asyncio.Task[HealthResult], target: Target) -> None:
         if task.done():
@@ -136,7 +144,7 @@ class Prober:
     def _abandon(self, task: asyncio.Task[HealthResult], target: Target) -> None:
         provider_type = target.provider_type
         self._abandoned[provider_type] += 1
-        log.warning("check_abandoned", **_about(target), abandoned=self._abandoned[provider_type])
+        log.warning("check_abandoned", **about(target), abandoned=self._abandoned[provider_type])
 
         def ended(_: asyncio.Task[HealthResult]) -> None:
             self._abandoned[provider_type] -= 1
@@ -186,7 +194,7 @@ class Prober:
         target = check.target
         context = PluginContext(
             http=self._egress.client(loaded.manifest, target.config, check.steps),
-            log=PluginLog(_about(target), check.scrubber),
+            log=PluginLog(about(target), check.scrubber),
             deadline=check.deadline,
             secret=secret,
             steps=check.steps,
@@ -263,7 +271,7 @@ def _broken(check: _Check, error: BaseException) -> HealthResult:
         place = place.tb_next
     log.warning(
         "plugin_raised",
-        **_about(check.target),
+        **about(check.target),
         exception=type(error).__name__,
         module=place and place.tb_frame.f_globals.get("__name__"),
         line=place and place.tb_lineno,
@@ -277,17 +285,8 @@ def _tell(outcome: Outcome) -> None:
     # At a few thousand a second, the lines of what is well would cost more than the checks.
     (log.debug if quiet else log.info)(
         "health_checked",
-        **_about(target),
+        **about(target),
         status=result.status.value,
         error_code=result.error_code and result.error_code.value,
         latency_ms=outcome.latency_ms,
     )
-
-
-def _about(target: Target) -> dict[str, str]:
-    return {
-        "integration_id": str(target.integration_id),
-        "tenant_id": target.tenant_id,
-        "provider_type": target.provider_type,
-        "action": "health_check",
-    }

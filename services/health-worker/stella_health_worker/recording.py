@@ -15,6 +15,7 @@ from stella_health_worker.flapping import Changes, Flap, watch
 from stella_health_worker.verdict import Standing, Verdict, judge
 from stella_runtime.persistence import Database, SystemTransaction
 from stella_runtime.persistence.scheduling import Counted, Outcome, State
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -62,8 +63,9 @@ class Recorder:
     async def record(self, outcome: Outcome) -> None:
         """Return when the outcome is committed. Raises Unavailable if it could not be."""
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        await self._waiting.put(_Waiting(outcome, stored))
-        await stored
+        with tracing.resumed(outcome.trace_headers), tracing.span("record result"):
+            await self._waiting.put(_Waiting(outcome, stored))
+            await stored
 
     async def _run(self) -> None:
         while True:
@@ -116,9 +118,9 @@ async def record_outcomes(
     announcer = Announcer(transaction)
     book = _Book(announcer, states, finished)
     for outcome in outcomes:
-        reason = await book.enter(outcome)
-        if reason is not None:
-            metrics.stale(reason)
+        with tracing.resumed(outcome.trace_headers):
+            if (reason := await book.enter(outcome)) is not None:
+                metrics.stale(reason)
     superseded = await _not_yet_stored(transaction, book.superseded)
     if book.history or superseded:
         await scheduling.add_history([*book.history, *superseded])

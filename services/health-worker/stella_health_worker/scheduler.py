@@ -1,6 +1,7 @@
 """Turns due rows into messages. Any number of schedulers may run: each row is claimed once."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from stella_runtime.ids import new_id
 from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.topology import COMMANDS, SCHEDULE
 from stella_runtime.persistence import Database
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -54,11 +56,14 @@ class Scheduler:
         The claim is committed before anything is published. A message that is lost costs
         time, not a check: its leases end, and the rows are due again.
         """
+        started_ns = time.time_ns()
         async with self._database.system_transaction() as transaction:
             claimed = await transaction.leases.claim(CLAIM_LIMIT)
         checks = [*claimed.checks, *claimed.slow_checks]
-        for start in range(0, len(checks), CHECKS_PER_MESSAGE):
-            await self._publish(checks[start : start + CHECKS_PER_MESSAGE])
+        if checks:
+            with tracing.new_trace("schedule checks", started_ns=started_ns, checks=len(checks)):
+                for start in range(0, len(checks), CHECKS_PER_MESSAGE):
+                    await self._publish(checks[start : start + CHECKS_PER_MESSAGE])
         self._metrics.claimed(len(checks))
         if claimed.put_off:
             self._metrics.put_off(claimed.put_off)

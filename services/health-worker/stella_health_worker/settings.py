@@ -32,6 +32,10 @@ class HealthWorkerSettings(ProcessSettings):
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",
     )
+    send_traceparent: bool = Field(
+        default=False,
+        description="Whether checks tell the tools their trace, in the header traceparent.",
+    )
     secret_folder: Path | None = Field(
         default=None,
         description="What authref://file/ reads below; only if `environment` is `embedded`.",

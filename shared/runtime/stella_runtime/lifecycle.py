@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings
 
 from stella_runtime.settings import ProcessSettings
 from stella_runtime.telemetry.logging import configure_logging
+from stella_runtime.telemetry.trace_export import TracingMisconfigured
+from stella_runtime.telemetry.tracing import configure_tracing, stop_tracing
 
 log = structlog.get_logger()
 
@@ -87,9 +89,17 @@ def run_process(
     arguments = vars(parser.parse_args())
     only_check = arguments.pop("check_settings")
     settings = read_settings(kind, **{k: v for k, v in arguments.items() if v is not None})
+    try:
+        configure_tracing(service)
+    except TracingMisconfigured as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(BAD_SETTINGS)
     if only_check:
         sys.stdout.write("The settings are complete.\n")
         sys.exit(0)
     configure_logging(settings.log_level, service=service)
-    uvloop.run(serve(settings))
+    try:
+        uvloop.run(serve(settings))
+    finally:
+        stop_tracing()
     sys.exit(0)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.logging import configure_logging
 
 
@@ -68,3 +69,17 @@ def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[st
     structlog.get_logger().info("integration_checked")
 
     assert capsys.readouterr().out == ""
+
+
+def test_a_line_names_the_trace_that_it_is_part_of(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", service="api")
+    trace = "0af7651916cd43dd8448eb211c80319c"
+
+    with tracing.resumed({"traceparent": f"00-{trace}-b7ad6b7169203331-01"}):
+        structlog.get_logger().info("within")
+        logging.getLogger("somebody.else").warning("also within")
+    structlog.get_logger().info("outside")
+
+    within, other, outside = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert within["traceId"] == other["traceId"] == trace
+    assert "traceId" not in outside

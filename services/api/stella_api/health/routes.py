@@ -41,6 +41,7 @@ from stella_contracts.model import UtcDatetime
 from stella_runtime.persistence import Transaction
 from stella_runtime.persistence.check_requests import Requested
 from stella_runtime.persistence.health_checks import Place, Span
+from stella_runtime.telemetry import tracing
 
 router = APIRouter(prefix="/integrations/{integration_id}", tags=["health"])
 
@@ -74,7 +75,13 @@ async def check(
     seconds = seconds_of(prefer)
     async with AsyncExitStack() as stack:
         async with database.transaction(actor.tenant_id) as transaction:
-            requested = await _request(transaction, actor, identifier, request_id)
+            with tracing.span(
+                "request health check",
+                action="integration.check_requested",
+                tenant_id=actor.tenant_id,
+                integration_id=str(identifier),
+            ):
+                requested = await _request(transaction, actor, identifier, request_id)
             # Before the commit: afterwards the reply could have come already.
             reply = stack.enter_context(waiting.expected(requested.check_id))
 

@@ -19,6 +19,7 @@ from stella_api.dependencies import (
 from stella_api.examples import CREATE_BODIES, UPDATE_BODIES
 from stella_api.identifiers import as_uuid, require_uuid
 from stella_api.integrations import service
+from stella_api.integrations.crud_span import crud_span
 from stella_api.integrations.listing import Listing, list_integrations
 from stella_api.integrations.preconditions import etag, is_known, versions_of
 from stella_api.integrations.service import Call
@@ -79,7 +80,8 @@ async def list_all(
     metrics.crud("read")
     filters = Filters(type=type, status=status, tag=tag, q=q)
     listing = Listing("integrations", filters, sort, limit, cursor)
-    return await list_integrations(transaction, cursors, listing)
+    with crud_span("list", transaction.tenant_id):
+        return await list_integrations(transaction, cursors, listing)
 
 
 @router.post(
@@ -114,7 +116,10 @@ async def register(
         stored = await keys.reserve(actor.subject, idempotency_key, fingerprint)
         if stored is not None:
             return _answer(stored)
-    integration = await service.register(transaction, Call(actor, request_id), new, plugins)
+    with crud_span("create", actor.tenant_id) as span:
+        span.set(provider_type=new.type)
+        integration = await service.register(transaction, Call(actor, request_id), new, plugins)
+        span.set(integration_id=str(integration.id))
     answer = StoredAnswer(
         status=status.HTTP_201_CREATED,
         headers={
@@ -151,7 +156,8 @@ async def list_of_type(
     metrics.crud("read")
     filters = Filters(type=provider_type[:64], enabled=True)
     listing = Listing("by-type", filters, Sort.CREATED, limit, cursor)
-    return await list_integrations(transaction, cursors, listing)
+    with crud_span("list", transaction.tenant_id):
+        return await list_integrations(transaction, cursors, listing)
 
 
 @router.get(
@@ -181,7 +187,10 @@ async def get(
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"/api/v1/integrations/by-type/{integration_id}{query}")
         raise IntegrationNotFound(integration_id)
-    integration = await transaction.integrations.get(identifier)
+    with crud_span("read", transaction.tenant_id) as span:
+        span.set(integration_id=integration_id)
+        integration = await transaction.integrations.get(identifier)
+        span.set(provider_type=integration.type)
     headers = {"ETag": etag(integration)}
     if is_known(if_none_match, headers["ETag"]):
         return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
@@ -214,14 +223,18 @@ async def change(
     if_match: IfMatch = None,
 ) -> Integration:
     """Change what is sent and keep the rest. `authRefUri: null` removes the reference."""
-    integration = await service.change(
-        transaction,
-        Call(actor, request_id),
-        require_uuid(integration_id),
-        update,
-        versions_of(if_match),
-        plugins,
-    )
+    identifier = require_uuid(integration_id)
+    with crud_span("update", actor.tenant_id) as span:
+        span.set(integration_id=integration_id)
+        integration = await service.change(
+            transaction,
+            Call(actor, request_id),
+            identifier,
+            update,
+            versions_of(if_match),
+            plugins,
+        )
+        span.set(provider_type=integration.type)
     metrics.crud("update")
     response.headers["ETag"] = etag(integration)
     return integration
@@ -241,10 +254,10 @@ async def remove(
     if_match: IfMatch = None,
 ) -> None:
     """Remove an integration. It is checked no more; its history stays until retention ends it."""
-    await service.remove(
-        transaction,
-        Call(actor, request_id),
-        require_uuid(integration_id),
-        versions_of(if_match),
-    )
+    identifier = require_uuid(integration_id)
+    with crud_span("delete", actor.tenant_id) as span:
+        span.set(integration_id=integration_id)
+        await service.remove(
+            transaction, Call(actor, request_id), identifier, versions_of(if_match)
+        )
     metrics.crud("delete")

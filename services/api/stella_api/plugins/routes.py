@@ -18,6 +18,7 @@ from stella_contracts.errors import PluginNotFound
 from stella_contracts.messages import DiscoverPlugins
 from stella_contracts.plugins import Plugin, PluginList, ScanAccepted, ScanSummary
 from stella_runtime.ids import new_id
+from stella_runtime.telemetry import tracing
 
 router = APIRouter(tags=["plugins"])
 
@@ -61,6 +62,7 @@ async def discover(
     seconds = seconds_of(prefer)
     with waiting.expected(scan_id) as reply:
         async with database.transaction(actor.tenant_id) as transaction:
+            tracing.tell(action="plugins.discovery_requested")
             transaction.outbox.ask(DiscoverPlugins(scan_id=scan_id, request_id=request_id))
             transaction.audit_logs.add(
                 "plugins.discovery_requested",

@@ -27,8 +27,9 @@ _ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 class Egress:
     """The connections of one process, and the clients that use them."""
 
-    def __init__(self, session: aiohttp.ClientSession) -> None:
+    def __init__(self, session: aiohttp.ClientSession, *, send_traceparent: bool = False) -> None:
         self._session = session
+        self._send_traceparent = send_traceparent
         self._template = httpx.AsyncClient(
             transport=httpx.AsyncBaseTransport(),
             headers={
@@ -50,7 +51,12 @@ class Egress:
         policy lets it, follows no redirect, keeps no cookie, and reads no more than 1 MiB.
         New connections are added to the steps. It need not be closed.
         """
-        transport = GuardedTransport(self._session, origins_of(manifest, settings), steps)
+        transport = GuardedTransport(
+            self._session,
+            origins_of(manifest, settings),
+            steps,
+            send_traceparent=self._send_traceparent,
+        )
         return _ClientOfACheck(self._template, transport)
 
 
@@ -60,12 +66,14 @@ async def open_egress(
     *,
     authorities: str | None = None,
     lookup: Lookup = ask_system,
+    send_traceparent: bool = False,
 ) -> AsyncIterator[Egress]:
     """
     Open the way out.
 
     `allow` are the private and loopback networks that may be reached, `authorities` the
-    certificates (PEM) to trust in place of the system's.
+    certificates (PEM) to trust in place of the system's. `send_traceparent` tells the tools the
+    trace in which they are asked.
     """
     policy = EgressPolicy(allow)
     resolver = GuardedResolver(policy, lookup)
@@ -78,7 +86,7 @@ async def open_egress(
             trust_env=False,
             skip_auto_headers=_ADDED_BY_AIOHTTP,
         ) as session:
-            yield Egress(session)
+            yield Egress(session, send_traceparent=send_traceparent)
     finally:
         await resolver.close()
 

@@ -12,8 +12,10 @@ from stella_contracts.health import ErrorCode
 from stella_contracts.plugin import CheckFailed, Steps
 from stella_runtime.egress.connector import Blocked, Dial, current_dial
 from stella_runtime.egress.origins import Origin, origin_of
+from stella_runtime.telemetry import tracing
 
 CONNECT_SECONDS = 3.0
+CLIENT_ERROR = 400
 BODY_LIMIT = 1024 * 1024
 """Bytes of an answer, decoded."""
 
@@ -32,21 +34,38 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     """
 
     def __init__(
-        self, session: aiohttp.ClientSession, origins: frozenset[Origin], steps: Steps
+        self,
+        session: aiohttp.ClientSession,
+        origins: frozenset[Origin],
+        steps: Steps,
+        *,
+        send_traceparent: bool = False,
     ) -> None:
         self._session = session
         self._origins = origins
         self._steps = steps
+        self._send_traceparent = send_traceparent
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = self._checked(request.url)
+        with tracing.requesting(
+            request.method, scheme=url.scheme, host=url.raw_host or "", port=url.port or 0
+        ) as span:
+            response = await self._send(request, url)
+            span.answered(response.status_code, failed_from=CLIENT_ERROR)
+        return response
+
+    async def _send(self, request: httpx.Request, url: URL) -> httpx.Response:
+        headers = _headers_of(request)
+        if self._send_traceparent:
+            headers.update(tracing.carried())
         dial = Dial(self._steps)
         current_dial.set(dial)
         try:
             answer = await self._session.request(
                 request.method,
                 url,
-                headers=_headers_of(request),
+                headers=headers,
                 data=_content_of(request),
                 allow_redirects=False,
                 timeout=_timeout_of(request),

@@ -19,7 +19,7 @@ from stella_runtime.messaging.connection import (
 )
 from stella_runtime.messaging.handling import HandlerPool
 from stella_runtime.messaging.meter import Meter
-from stella_runtime.messaging.publisher import Publisher
+from stella_runtime.messaging.publisher import SYSTEM, Publisher
 from stella_runtime.messaging.settlement import (
     ATTEMPT_HEADER,
     QUEUE_HEADER,
@@ -57,7 +57,7 @@ class Consumer:
         self._publisher = publisher
         self._queue = queue
         self._prefetch = prefetch
-        self._pool = HandlerPool(queue.name, handler, at_once=prefetch)
+        self._pool = HandlerPool(queue.name, handler, at_once=prefetch, system=SYSTEM)
         self._stopping = False
         self._cancel: Callable[[], Awaitable[None]] | None = None
 

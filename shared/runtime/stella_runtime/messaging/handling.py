@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from stella_contracts.errors import StellaError
 from stella_runtime.messaging.bus import Delivery, Handler
 from stella_runtime.messaging.settlement import Fate, Settlement, settle
+from stella_runtime.telemetry import tracing
 
 log = structlog.get_logger()
 
@@ -22,8 +23,9 @@ Settle = Callable[[Settlement], Awaitable[None]]
 class HandlerPool:
     """The handlers of one queue. The bound also holds across reconnections."""
 
-    def __init__(self, queue: str, handler: Handler, *, at_once: int) -> None:
+    def __init__(self, queue: str, handler: Handler, *, at_once: int, system: str) -> None:
         self._queue = queue
+        self._system = system
         self._handler = handler
         self._slots = asyncio.Semaphore(at_once)
         self._handlers: set[asyncio.Task[None]] = set()
@@ -80,11 +82,22 @@ class HandlerPool:
             self._handlers.discard(handler)
         error = None if handler.cancelled() else handler.exception()
         settlement = settle(delivery.attempt, error, cancelled=handler.cancelled())
-        self._report(delivery, settlement, error)
-        await carry_out(settlement)
+        with tracing.resumed(delivery.headers):
+            self._report(delivery, settlement, error)
+            await carry_out(settlement)
 
     async def _handle(self, delivery: Delivery) -> None:
-        with structlog.contextvars.bound_contextvars(queue=self._queue, message_id=delivery.id):
+        with (
+            structlog.contextvars.bound_contextvars(queue=self._queue, message_id=delivery.id),
+            tracing.receiving(
+                delivery.headers,
+                messaging_system=self._system,
+                destination=self._queue,
+                message_id=delivery.id,
+                operation="process",
+                attempt=delivery.attempt,
+            ),
+        ):
             await self._handler(delivery)
 
     def _report(

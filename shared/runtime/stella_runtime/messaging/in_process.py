@@ -19,7 +19,11 @@ from stella_runtime.messaging.settlement import (
     Settlement,
 )
 from stella_runtime.messaging.subscription import Subscription
-from stella_runtime.messaging.topology import TOPOLOGY, Queue, Topology, matches
+from stella_runtime.messaging.topology import TOPOLOGY, Exchange, Queue, Topology, matches
+from stella_runtime.telemetry import tracing
+
+SYSTEM = "in_process"
+"""What traces call this bus."""
 
 GIVEN_UP = "delivery_limit"
 """As the broker says it."""
@@ -102,22 +106,28 @@ class InProcessBus:
     async def publish(self, message: Message) -> None:
         await self.check()
         exchange = self._topology.destination(message)
-        delivery = Delivery(
-            id=message.id,
+        with tracing.sending(
+            message.headers,
+            messaging_system=SYSTEM,
+            destination=exchange.name,
             routing_key=message.routing_key,
-            body=message.body,
-            headers=dict(message.headers),
-        )
+            message_id=message.id,
+            operation="send",
+        ) as headers:
+            delivery = Delivery(message.id, message.routing_key, message.body, dict(headers))
+            self._put(exchange, delivery)
+
+    def _put(self, exchange: Exchange, delivery: Delivery) -> None:
         listening = [
             subscription
             for subscription in self._subscriptions
-            if subscription.takes(exchange.name, message.routing_key)
+            if subscription.takes(exchange.name, delivery.routing_key)
         ]
-        queues = self._bound(exchange.name, message.routing_key)
+        queues = self._bound(exchange.name, delivery.routing_key)
         if not queues and not listening and exchange.alternate is not None:
-            queues = self._bound(exchange.alternate, message.routing_key)
+            queues = self._bound(exchange.alternate, delivery.routing_key)
         if not queues and not listening and exchange.must_arrive:
-            raise BusUnavailable(f"No queue takes {message.routing_key!r} from {exchange.name}.")
+            raise BusUnavailable(f"No queue takes {delivery.routing_key!r} from {exchange.name}.")
         for queue in queues:
             if queue.full and queue.rules.when_full == "refuse":
                 raise BusUnavailable(f"The queue {queue.rules.name} is full.")
@@ -129,7 +139,7 @@ class InProcessBus:
     @asynccontextmanager
     async def consume(self, queue: str, handler: Handler, *, prefetch: int) -> AsyncIterator[None]:
         waiting = self._queues.get(queue) or _Waiting(self._topology.queue(queue))
-        pool = HandlerPool(queue, handler, at_once=prefetch)
+        pool = HandlerPool(queue, handler, at_once=prefetch, system=SYSTEM)
         taking = asyncio.create_task(self._take(waiting, pool), name=f"consume {queue}")
         waiting.consumers += 1
         try:

@@ -16,6 +16,7 @@ from stella_runtime.ids import new_id
 from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.connection import Link, broker_errors, keep_channel
 from stella_runtime.messaging.meter import Meter
+from stella_runtime.telemetry import tracing
 
 PUBLISH_SECONDS = 5.0
 ASK_SECONDS = 30.0
@@ -23,6 +24,8 @@ ASK_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 1.0
 NOWHERE = "stella.nowhere"
 """A queue that there is not."""
+SYSTEM = "rabbitmq"
+"""What traces call this bus."""
 
 
 class Publisher:
@@ -53,8 +56,16 @@ class Publisher:
     async def publish(self, message: Message) -> None:
         exchange = self._link.topology.destination(message)
         lasting = exchange.must_arrive
-        copy = outgoing(message.id, message.body, message.headers, persistent=lasting)
-        await self.send(exchange.name, message.routing_key, copy, mandatory=lasting)
+        with tracing.sending(
+            message.headers,
+            messaging_system=SYSTEM,
+            destination=exchange.name,
+            routing_key=message.routing_key,
+            message_id=message.id,
+            operation="send",
+        ) as headers:
+            copy = outgoing(message.id, message.body, headers, persistent=lasting)
+            await self.send(exchange.name, message.routing_key, copy, mandatory=lasting)
 
     async def put(
         self, queue: str, message_id: str, body: bytes, headers: Mapping[str, str]

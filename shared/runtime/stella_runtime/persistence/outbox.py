@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+import orjson
 from sqlalchemy import BigInteger, Identity, LargeBinary, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
@@ -14,6 +15,7 @@ from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.relay import OutboxMessage
 from stella_runtime.messaging.topology import COMMANDS, DISCOVER, EVENTS, ON_DEMAND
 from stella_runtime.persistence.base import Base, JsonColumn, JsonObject, MomentColumn
+from stella_runtime.telemetry import tracing
 
 LEASE = timedelta(seconds=30)
 """A relay that died gives its messages back after this long."""
@@ -41,10 +43,14 @@ class OutboxRow(Base):
 
 _INSERT = text(
     """
-    insert into outbox (id, ordering_key, exchange, routing_key, body, tenant_id, event_type)
-    select * from unnest(cast(:ids as uuid[]), cast(:ordering_keys as text[]),
+    insert into outbox
+        (id, ordering_key, exchange, routing_key, body, headers, tenant_id, event_type)
+    select id, ordering_key, exchange, routing_key, body, cast(headers as jsonb), tenant_id,
+        event_type
+    from unnest(cast(:ids as uuid[]), cast(:ordering_keys as text[]),
         cast(:exchanges as text[]), cast(:routing_keys as text[]), cast(:bodies as bytea[]),
-        cast(:tenant_ids as text[]), cast(:event_types as text[]))
+        cast(:headers as text[]), cast(:tenant_ids as text[]), cast(:event_types as text[]))
+        as added (id, ordering_key, exchange, routing_key, body, headers, tenant_id, event_type)
     """
 )
 
@@ -64,9 +70,9 @@ _CLAIM = text(
                 and e.published_at is null
                 and (e.leased_until >= now() or e.available_at > now()))
         order by o.sequence limit :limit)
-    returning sequence, ordering_key, id, exchange, routing_key, body
+    returning sequence, ordering_key, id, exchange, routing_key, body, headers
     """
-)
+).columns(headers=JsonColumn)
 _MARK = text(
     "update outbox set published_at = now(), leased_until = null"
     " where sequence = any(cast(:sequences as bigint[]))"
@@ -127,11 +133,15 @@ class Outbox:
 
     def report(self, event: Event) -> None:
         """Announce an event. Events of one subject are published in the order of commits."""
+        headers = tracing.carried()
+        if headers:
+            event = event.model_copy(update={tracing.TRACEPARENT: headers[tracing.TRACEPARENT]})
         message = Message(
             id=str(event.id),
             exchange=EVENTS,
             routing_key=event.routing_key,
             body=event.to_json(),
+            headers=headers,
         )
         tenant_id = None if event.tenantid == NO_TENANT else event.tenantid
         self._added.append(_Added(event.subject, message, tenant_id, event.type))
@@ -147,6 +157,7 @@ class Outbox:
             exchange=COMMANDS,
             routing_key=queue,
             body=command.model_dump_json().encode(),
+            headers=tracing.carried(),
         )
         self._added.append(_Added(str(command_id), message))
 
@@ -165,6 +176,7 @@ class Outbox:
                 "bodies": [message.body for message in messages],
                 "tenant_ids": [each.tenant_id for each in self._added],
                 "event_types": [each.event_type for each in self._added],
+                "headers": [orjson.dumps(dict(message.headers)).decode() for message in messages],
             },
         )
 
@@ -181,6 +193,7 @@ class Outbox:
                     exchange=row.exchange,
                     routing_key=row.routing_key,
                     body=row.body,
+                    headers=row.headers,
                 ),
             )
             for row in sorted(rows, key=lambda row: row.sequence)

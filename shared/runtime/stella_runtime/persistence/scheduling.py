@@ -1,7 +1,7 @@
 """What the scheduler and the workers ask of the schedule and the history, across tenants."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -54,6 +54,8 @@ class Outcome:
     steps: Sequence[Step]
     checked_at: datetime
     worker: str
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    """The trace in which it was found, for the events that follow from it."""
 
 
 @dataclass(frozen=True, slots=True)

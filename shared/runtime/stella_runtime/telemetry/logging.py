@@ -7,6 +7,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from stella_runtime.telemetry import tracing
+
 # Fields are snake_case in the code and camelCase in what is read, as in the API.
 _NAMES = {
     "integration_id": "integrationId",
@@ -31,6 +33,7 @@ def configure_logging(level: str, *, service: str) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="timestamp"),
+        _within_its_trace,
         _named_as_in_the_api,
         _without_secrets,
         structlog.processors.StackInfoRenderer(),
@@ -59,6 +62,13 @@ def configure_logging(level: str, *, service: str) -> None:
     for name in ("aiormq", "aio_pika"):
         # They log each failed attempt as an error; our connection tells of an outage once.
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _within_its_trace(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    trace_id = tracing.trace_id()
+    if trace_id is not None:
+        event.setdefault("trace_id", trace_id)
+    return event
 
 
 def _named_as_in_the_api(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -1,0 +1,37 @@
+"""What a health check is called in logs, and the step of a trace that it is."""
+
+from stella_contracts.health import CheckTrigger
+from stella_runtime.persistence.scheduling import Target
+from stella_runtime.telemetry import tracing
+from stella_runtime.telemetry.spans import UNRECORDED, Span
+
+
+def about(target: Target) -> dict[str, str]:
+    """What each of its log lines says."""
+    return {
+        "integration_id": str(target.integration_id),
+        "tenant_id": target.tenant_id,
+        "provider_type": target.provider_type,
+        "action": "health_check",
+    }
+
+
+def check_span(target: Target) -> Span:
+    """
+    One that was asked for goes on in the trace of who asked.
+
+    A scheduled one has a trace of its own, linked to the message that brought it with
+    forty-nine others: so each is recorded or left out for itself.
+    """
+    if not tracing.is_recording():
+        return UNRECORDED
+    begin = tracing.new_trace if target.trigger is CheckTrigger.SCHEDULE else tracing.span
+    return begin(
+        "health check",
+        integration_id=str(target.integration_id),
+        tenant_id=target.tenant_id,
+        provider_type=target.provider_type,
+        action="health_check",
+        check_id=str(target.check_id),
+        trigger=target.trigger.value,
+    )
