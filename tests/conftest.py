@@ -7,6 +7,8 @@ import hypothesis
 import pytest
 from pytest_socket import disable_socket, enable_socket
 
+from tests.support.documented import INVENTED
+
 pytest_plugins = [
     "tests.support.postgres",
     "tests.support.disk",
@@ -31,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # How long an example takes says something of the machine, and nothing of the code.
     hypothesis.settings.register_profile("untimed", deadline=None)
     hypothesis.settings.load_profile("untimed")
+    config.addinivalue_line(
+        "markers", f"{INVENTED}: puts messages into the outbox that nobody would send"
+    )
     for folder in _SECONDS_OF_FOLDER:
         config.addinivalue_line("markers", f"{folder}: tests in tests/{folder}/")
 

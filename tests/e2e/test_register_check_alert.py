@@ -11,8 +11,11 @@ import aio_pika
 import httpx
 import psycopg
 import pytest
+from tests.support.documented import problems
 from tests.support.harbor_server import HarborServer, harbor_server
 from tests.support.processes import System
+
+from stella_runtime.messaging.topology import EVENTS
 
 ALL = ("discovery", "api", "worker", "scheduler")
 
@@ -22,6 +25,7 @@ class Subscriber:
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
+        self.undocumented: list[str] = []
 
     def of(self, *types: str) -> list[dict[str, Any]]:
         return [event for event in self.events.values() if event["type"] in types]
@@ -40,6 +44,8 @@ async def subscribed(amqp_url: str) -> AsyncIterator[Subscriber]:
 
     async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
         async with message.process():
+            assert message.routing_key is not None
+            subscriber.undocumented += problems(EVENTS, message.routing_key, message.body)
             event = json.loads(message.body)
             subscriber.events.setdefault(event["id"], event)
 
@@ -50,6 +56,7 @@ async def subscribed(amqp_url: str) -> AsyncIterator[Subscriber]:
         await queue.bind(exchange, routing_key="integration.#")
         await queue.consume(take)
         yield subscriber
+        assert subscriber.undocumented == []
 
 
 async def eventually(

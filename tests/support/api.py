@@ -20,12 +20,12 @@ from starlette.routing import Route
 
 from stella_api.app import Api
 from stella_api.settings import ApiSettings
-from stella_runtime.messaging.in_process import InProcessBus
 from stella_runtime.operations import serving
 from stella_runtime.persistence import Database
 from stella_runtime.telemetry.metrics import Metrics
 from tests.support.builders import a_plugin, a_registration
 from tests.support.catalog import TENANT
+from tests.support.documented import DocumentedBus
 
 ISSUER = "https://authority.test"
 AUDIENCE = "stella-integrations"
@@ -121,7 +121,7 @@ class Hub:
     application: FastAPI
     authority: Authority
     database: Database
-    bus: InProcessBus
+    bus: DocumentedBus
     metrics: Metrics
     running: asyncio.Task[None]
     """What the application does beside its requests."""
@@ -168,7 +168,7 @@ async def running_hub(
         "cursor_key": "a key for tests, thirty-two characters",
     } | settings
     metrics = Metrics()
-    async with InProcessBus() as bus:
+    async with DocumentedBus() as bus:
         api = Api(ApiSettings(**values), database, bus, metrics)
         running = asyncio.create_task(api.run())
         hub = Hub(api.application, authority, database, bus, metrics, running)
@@ -178,6 +178,7 @@ async def running_hub(
             for client in hub.clients:
                 await client.aclose()
             await hub.stop()
+        assert bus.problems == []
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from psycopg import sql
 
 from stella_embedded.postgres import EmbeddedPostgres, bundled_binaries
 from stella_migrations.commands import upgrade
+from tests.support.documented import INVENTED, problems_of_outbox
 
 OLDEST = "oldest"
 """The oldest release that production may run: PostgreSQL 15, as Debian 12 has it."""
@@ -100,10 +101,18 @@ def migrate(url: str) -> None:
 
 
 @pytest.fixture
-def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database with the newest schema and no rows, for one test."""
+def database_url(
+    request: pytest.FixtureRequest, postgres_server: PostgresServer, migrated_template: str
+) -> Iterator[str]:
+    """
+    A database with the newest schema and no rows, for one test.
+
+    What the test's outbox holds in the end must be as docs/asyncapi.json describes it.
+    """
     with temporary_database(postgres_server, template=migrated_template) as name:
         yield postgres_server.url(name)
+        if request.node.get_closest_marker(INVENTED) is None:
+            assert problems_of_outbox(postgres_server.url(name)) == []
 
 
 @pytest.fixture

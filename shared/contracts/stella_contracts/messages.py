@@ -9,7 +9,7 @@ subscriber recognises a repetition by.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from uuid import UUID
 
 from stella_contracts.health import CheckTrigger, ErrorCode, IncidentScope, IntegrationStatus
@@ -198,6 +198,17 @@ def _subject_of(data: EventData) -> str:
     return str(data.integration_id)
 
 
+class Command(Answer):
+    """What a service of ours is asked to do."""
+
+    queue: ClassVar[str]
+    """Where it waits. A subclass is described in the AsyncAPI document by being one."""
+
+
+class Reply(Answer):
+    """What whoever waits is told, once."""
+
+
 class ScheduledCheck(Answer):
     """One due check: a lease on its row, with the token that fences a late result off."""
 
@@ -206,15 +217,17 @@ class ScheduledCheck(Answer):
     lease_token: int
 
 
-class RunScheduledChecks(Answer):
-    """Command on `health.schedule`. One that is lost is claimed again when its leases end."""
+class RunScheduledChecks(Command):
+    """Checks that are due. A message that is lost is made again when its leases end."""
 
+    queue = "health.schedule"
     checks: list[ScheduledCheck]
 
 
-class RunRequestedCheck(Answer):
-    """Command on `health.ondemand`."""
+class RunRequestedCheck(Command):
+    """A check that somebody asked for."""
 
+    queue = "health.ondemand"
     check_id: UUID
     integration_id: UUID
     tenant_id: str
@@ -222,14 +235,15 @@ class RunRequestedCheck(Answer):
     request_id: str
 
 
-class DiscoverPlugins(Answer):
-    """Command on `plugins.discover`."""
+class DiscoverPlugins(Command):
+    """A scan of the plugin paths that somebody asked for."""
 
+    queue = "plugins.discover"
     scan_id: UUID
     request_id: str
 
 
-class Finished(Answer):
+class Finished(Reply):
     """
     Reply to whoever waits for a check or a scan. A hint, sent once and never stored: who
     misses it finds the outcome in the database.

@@ -52,6 +52,7 @@ async def test_partitions_that_are_missing_are_made(database: Database, database
     assert again == (True,)
 
 
+@pytest.mark.invented_messages
 @pytest.mark.parametrize(("hours", "left"), [(24, 1), (48, 2), (0.5, 0)])
 async def test_what_has_served_is_deleted(
     database: Database, database_url: str, hours: float, left: int
