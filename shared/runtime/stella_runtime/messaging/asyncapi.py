@@ -38,7 +38,7 @@ def document() -> dict[str, Any]:
     """The whole document. What is a subclass of Command or Reply, or an EventType, is in it."""
     commands = _subclasses(Command)
     replies = _subclasses(Reply)
-    classes = [Event, *DATA_OF_TYPE.values(), *commands, *replies]
+    classes: list[type[Answer]] = [Event, *DATA_OF_TYPE.values(), *commands, *replies]
     _, found = models_json_schema(
         [(each, "serialization") for each in dict.fromkeys(classes)],
         by_alias=True,
