@@ -57,7 +57,11 @@ async def _checks_per_second(postgres_url: str, amqp_url: str, endpoint: str) ->
             await _until(connection, "select count(*) from schedule_state where slot_at is null", 0)
         async with process(
             "-m", "stella_health_worker", "--role", "worker", is_under_test=True,
-            environment=settings(postgres_url, amqp_url, STELLA_PORT=worker_port),
+            environment=settings(
+                postgres_url, amqp_url, STELLA_PORT=worker_port,
+                # One target stands for thousands.
+                STELLA_HOST_CONCURRENCY="1000", STELLA_TENANT_CONCURRENCY="1000",
+            ),
         ):  # fmt: skip
             # From the first tenth on, so that starting up and warming up are not measured.
             await _until(connection, _MISSING, INTEGRATIONS * 9 // 10)

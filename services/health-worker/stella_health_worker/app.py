@@ -1,28 +1,31 @@
 """Builds the parts of a worker and of a scheduler, runs them until SIGTERM, drains."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
-from stella_contracts.messages import RunRequestedCheck, RunScheduledChecks
-from stella_health_worker.handlers import Tools, run_requested_check, run_scheduled_checks
+from stella_health_worker.breakers import Breakers
+from stella_health_worker.handlers import Tools
+from stella_health_worker.lanes import Lanes
+from stella_health_worker.leases import Leases
+from stella_health_worker.limits import Limits
 from stella_health_worker.prober import Prober
 from stella_health_worker.queues import keep_queue_gauges
 from stella_health_worker.recording import Recorder
 from stella_health_worker.scheduler import Scheduler
 from stella_health_worker.settings import HealthWorkerSettings
+from stella_health_worker.taking import taking
 from stella_health_worker.upkeep import keep_gauges, keep_tidy
 from stella_runtime.egress import open_egress
 from stella_runtime.lifecycle import supervise
-from stella_runtime.messaging.bus import Bus, Delivery
+from stella_runtime.messaging.bus import Bus
 from stella_runtime.messaging.rabbitmq import open_bus
 from stella_runtime.messaging.relay import Relay
-from stella_runtime.messaging.topology import EVENTS, ON_DEMAND, SCHEDULE
+from stella_runtime.messaging.topology import EVENTS
 from stella_runtime.operations import Dependency, serving_operations
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.persistence.plugin_metadata import PluginRecord
@@ -31,11 +34,6 @@ from stella_runtime.secrets import SecretResolver
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
-
-MESSAGES_AT_ONCE = 8
-"""Of fifty checks each: enough that the slots never wait for the broker."""
-
-CommandT = TypeVar("CommandT", bound=BaseModel)
 
 
 async def serve(settings: HealthWorkerSettings) -> None:
@@ -73,7 +71,7 @@ def parts(
     running: list[Coroutine[Any, Any, None]] = []
     if settings.role in {"scheduler", "all"}:
         running += [
-            Scheduler(database, bus, metrics).run(),
+            Scheduler(database, bus, metrics, lease_margin=settings.lease_margin).run(),
             keep_gauges(database, metrics),
             keep_queue_gauges(bus, metrics),
             keep_tidy(database, outbox_kept=timedelta(hours=settings.outbox_retention_hours)),
@@ -100,26 +98,28 @@ async def work(
         )
         recorder = Recorder(database, metrics)
         await stack.enter_async_context(recorder.running())
-        tools = Tools(
-            database=database,
+        lanes = Lanes(
             prober=prober,
             recorder=recorder,
-            bus=bus,
-            slots=asyncio.Semaphore(settings.concurrency),
+            leases=Leases(database, margin=settings.lease_margin),
+            limits=Limits(
+                per_host=settings.host_concurrency, per_tenant=settings.tenant_concurrency
+            ),
+            breakers=Breakers(asyncio.get_running_loop().time, on_change=metrics.hosts_shut_out),
+            counters=metrics,
+            live=settings.concurrency,
+            slow=settings.slow_concurrency,
+            worker=settings.worker_name,
         )
+        tools = Tools(database=database, lanes=lanes, bus=bus)
         changes = await stack.enter_async_context(bus.subscribe(EVENTS, ["plugin.#"]))
         await stack.enter_async_context(
-            bus.consume(
-                SCHEDULE,
-                _handler(RunScheduledChecks, run_scheduled_checks, tools),
-                prefetch=MESSAGES_AT_ONCE,
-            )
-        )
-        await stack.enter_async_context(
-            bus.consume(
-                ON_DEMAND,
-                _handler(RunRequestedCheck, run_requested_check, tools),
-                prefetch=settings.ondemand_concurrency,
+            taking(
+                bus,
+                tools,
+                lanes,
+                ondemand_at_once=settings.ondemand_concurrency,
+                drain_seconds=settings.drain_seconds,
             )
         )
         log.info("worker_started", worker=settings.worker_name)
@@ -130,12 +130,3 @@ async def work(
 async def _known_plugins(database: Database) -> Sequence[PluginRecord]:
     async with database.system_transaction() as transaction:
         return await transaction.plugins.list_records()
-
-
-def _handler(
-    command: type[CommandT], handle: Callable[[CommandT, Tools], Awaitable[None]], tools: Tools
-) -> Callable[[Delivery], Awaitable[None]]:
-    async def decode_and_handle(delivery: Delivery) -> None:
-        await handle(command.model_validate_json(delivery.body), tools)
-
-    return decode_and_handle

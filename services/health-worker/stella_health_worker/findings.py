@@ -1,7 +1,10 @@
 """From what a plugin answered, or did in place of that, to a result that may be kept. Pure."""
 
+from datetime import datetime, timedelta
+
 from stella_contracts.failures import RETRY_AFTER_LIMIT_SECONDS
 from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, Step
+from stella_health_worker.breakers import Refusal
 from stella_health_worker.scrubbing import Scrubber
 
 MESSAGE_LIMIT = 500
@@ -43,3 +46,13 @@ def raised(error: BaseException) -> HealthResult:
 def timed_out(seconds: float) -> HealthResult:
     """There was no result when the time was over."""
     return HealthResult.unhealthy(ErrorCode.TIMEOUT, f"No result within {seconds:g} s")
+
+
+def not_asked(refusal: Refusal, now: datetime) -> HealthResult:
+    """The host was left alone: that is a result too, with the code of the failures before it."""
+    again = now + timedelta(seconds=refusal.seconds)
+    return HealthResult.unhealthy(
+        refusal.code,
+        f"The host did not answer {refusal.failures} times in a row;"
+        f" it is asked again at {again:%H:%M:%S} UTC",
+    )

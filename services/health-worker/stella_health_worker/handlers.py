@@ -6,7 +6,7 @@ anything else sends it to the dead letters. Delivery is at least once: an outcom
 because of its lease, or of its request.
 """
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,17 +17,14 @@ from stella_contracts.messages import Finished, RunRequestedCheck, RunScheduledC
 from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.topology import REPLIES
 from stella_runtime.persistence import Database
-from stella_runtime.persistence.scheduling import Outcome, Target
+from stella_runtime.persistence.scheduling import Target
 
 log = structlog.get_logger()
 
 
-class Prober(Protocol):
-    async def probe(self, target: Target) -> Outcome: ...
-
-
-class Recorder(Protocol):
-    async def record(self, outcome: Outcome) -> None: ...
+class Lanes(Protocol):
+    async def run(self, targets: Sequence[Target], *, slow: bool) -> None: ...
+    async def run_now(self, target: Target) -> None: ...
 
 
 class Publisher(Protocol):
@@ -39,33 +36,28 @@ class Tools:
     """What the handlers need. `app.py` builds it; a test builds its own."""
 
     database: Database
-    prober: Prober
-    recorder: Recorder
+    lanes: Lanes
     bus: Publisher
-    slots: asyncio.Semaphore
-    """How many scheduled checks run at once in this process."""
 
 
 async def run_scheduled_checks(command: RunScheduledChecks, tools: Tools) -> None:
     """Check the integrations whose lease still holds, side by side."""
+    await _run_held(command, tools, slow=False)
+
+
+async def run_slow_checks(command: RunScheduledChecks, tools: Tools) -> None:
+    """The same for targets that did not answer the last time, in a lane of their own."""
+    await _run_held(command, tools, slow=True)
+
+
+async def _run_held(command: RunScheduledChecks, tools: Tools, *, slow: bool) -> None:
     async with tools.database.system_transaction() as transaction:
         targets = await transaction.scheduling.load_scheduled(command.checks)
     lost = len(command.checks) - len(targets)
     if lost:
         log.info("checks_skipped", checks=lost, reason="lease_lost_or_removed")
-    # Each to its end: what one check meets must not cost the results of the others.
-    ends = await asyncio.gather(
-        *(_check_in_slot(target, tools) for target in targets), return_exceptions=True
-    )
-    for end in ends:
-        if end is not None:
-            raise end
-
-
-async def _check_in_slot(target: Target, tools: Tools) -> None:
-    async with tools.slots:
-        outcome = await tools.prober.probe(target)
-    await tools.recorder.record(outcome)
+    if targets:
+        await tools.lanes.run(targets, slow=slow)
 
 
 async def run_requested_check(command: RunRequestedCheck, tools: Tools) -> None:
@@ -75,9 +67,7 @@ async def run_requested_check(command: RunRequestedCheck, tools: Tools) -> None:
     if target is None:
         log.info("check_skipped", check_id=str(command.check_id), reason="answered_or_withdrawn")
         return
-    # Never behind the schedule: it takes no slot of its own.
-    outcome = await tools.prober.probe(target)
-    await tools.recorder.record(outcome)
+    await tools.lanes.run_now(target)
     await _tell(command, tools)
 
 

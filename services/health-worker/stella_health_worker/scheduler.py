@@ -3,16 +3,18 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
 
-from stella_contracts.errors import Unavailable
+from stella_contracts.errors import BusUnavailable, Unavailable
 from stella_contracts.messages import RunScheduledChecks, ScheduledCheck
 from stella_runtime.ids import new_id
 from stella_runtime.messaging.bus import Message
-from stella_runtime.messaging.topology import COMMANDS, SCHEDULE
+from stella_runtime.messaging.topology import COMMANDS, SCHEDULE, SLOW
 from stella_runtime.persistence import Database
+from stella_runtime.persistence.leases import LEASE_MARGIN
 from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
@@ -31,10 +33,18 @@ class Publisher(Protocol):
 class Scheduler:
     """Claims what is due and publishes it, in messages of many checks."""
 
-    def __init__(self, database: Database, bus: Publisher, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        database: Database,
+        bus: Publisher,
+        metrics: Metrics,
+        *,
+        lease_margin: timedelta = LEASE_MARGIN,
+    ) -> None:
         self._database = database
         self._bus = bus
         self._metrics = metrics
+        self._lease_margin = lease_margin
 
     async def run(self) -> None:
         """Tick until cancelled. What we depend on may go away: it is tried again, more slowly."""
@@ -58,25 +68,41 @@ class Scheduler:
         """
         started_ns = time.time_ns()
         async with self._database.system_transaction() as transaction:
-            claimed = await transaction.leases.claim(CLAIM_LIMIT)
-        checks = [*claimed.checks, *claimed.slow_checks]
-        if checks:
-            with tracing.new_trace("schedule checks", started_ns=started_ns, checks=len(checks)):
-                for start in range(0, len(checks), CHECKS_PER_MESSAGE):
-                    await self._publish(checks[start : start + CHECKS_PER_MESSAGE])
-        self._metrics.claimed(len(checks))
+            claimed = await transaction.leases.claim(CLAIM_LIMIT, margin=self._lease_margin)
+        messages = [*_messages(SCHEDULE, claimed.checks), *_messages(SLOW, claimed.slow_checks)]
+        checks = len(claimed.checks) + len(claimed.slow_checks)
+        if messages:
+            with tracing.new_trace("schedule checks", started_ns=started_ns, checks=checks):
+                await self._publish(messages)
+        self._metrics.claimed(checks)
         if claimed.put_off:
             self._metrics.put_off(claimed.put_off)
             log.info("late_checks_put_off", checks=claimed.put_off)
         return claimed.rows
 
-    async def _publish(self, checks: Sequence[ScheduledCheck]) -> None:
-        command = RunScheduledChecks(checks=list(checks))
-        await self._bus.publish(
-            Message(
+    async def _publish(self, messages: Sequence[tuple[str, Sequence[ScheduledCheck]]]) -> None:
+        for position, (queue, checks) in enumerate(messages):
+            command = RunScheduledChecks(checks=list(checks))
+            message = Message(
                 id=str(new_id()),
                 exchange=COMMANDS,
-                routing_key=SCHEDULE,
+                routing_key=queue,
                 body=command.model_dump_json().encode(),
             )
-        )
+            try:
+                await self._bus.publish(message)
+            except BusUnavailable:
+                # Due again at once, and not only when the leases end.
+                left = [check for _, checks in messages[position:] for check in checks]
+                async with self._database.system_transaction() as transaction:
+                    await transaction.leases.release(left)
+                raise
+
+
+def _messages(
+    queue: str, checks: Sequence[ScheduledCheck]
+) -> list[tuple[str, Sequence[ScheduledCheck]]]:
+    return [
+        (queue, checks[start : start + CHECKS_PER_MESSAGE])
+        for start in range(0, len(checks), CHECKS_PER_MESSAGE)
+    ]

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,12 +22,26 @@ class HealthWorkerSettings(ProcessSettings):
     concurrency: Annotated[int, Field(ge=1, le=5000)] = Field(
         default=200, description="Scheduled checks that one worker runs at once."
     )
+    slow_concurrency: Annotated[int, Field(ge=1, le=5000)] = Field(
+        default=400,
+        description="Checks beside those, of targets that take long or did not answer before.",
+    )
+    host_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=4, description="Scheduled checks of one host and port that one worker runs at once."
+    )
+    tenant_concurrency: Annotated[int, Field(ge=1, le=5000)] = Field(
+        default=100, description="Scheduled checks of one tenant that one worker runs at once."
+    )
     ondemand_concurrency: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=50, description="On-demand checks that one worker runs at once, beside those."
     )
     outbox_retention_hours: Annotated[float, Field(gt=0, le=24 * 365)] = Field(
         default=24,
         description="How long published events stay in the database, where GET /events resumes.",
+    )
+    lease_margin_seconds: Annotated[float, Field(ge=1, le=600)] = Field(
+        default=30,
+        description="How long after its timeout a claimed check may be given to another worker.",
     )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
@@ -44,6 +59,10 @@ class HealthWorkerSettings(ProcessSettings):
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
         description="What the history calls this process.",
     )
+
+    @property
+    def lease_margin(self) -> timedelta:
+        return timedelta(seconds=self.lease_margin_seconds)
 
     @field_validator("egress_allow", mode="before")
     @classmethod

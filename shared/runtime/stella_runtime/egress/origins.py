@@ -20,6 +20,18 @@ class Origin(NamedTuple):
     port: int
 
 
+Host = tuple[str, int]
+"""Name or address, and port: what is busy, or does not answer, whatever is asked of it."""
+
+
+def host_of(settings: Mapping[str, Any]) -> Host | None:
+    """The host of an integration's endpoint, or None if it has none."""
+    endpoint = settings.get(_ENDPOINT)
+    if not isinstance(endpoint, str) or (origin := _parsed(endpoint)) is None:
+        return None
+    return origin.host, origin.port
+
+
 def origin_of(url: httpx.URL) -> Origin | None:
     """The origin of a URL, or None if it is none that HTTP can reach."""
     scheme = url.scheme

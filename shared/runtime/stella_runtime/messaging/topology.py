@@ -19,6 +19,7 @@ REPLIES = "stella.integrations.replies"
 UNROUTED = "stella.unrouted"
 
 SCHEDULE = "health.schedule"
+SLOW = "health.slow"
 ON_DEMAND = "health.ondemand"
 DISCOVER = "plugins.discover"
 
@@ -150,12 +151,14 @@ TOPOLOGY = Topology(
             delivery_limit=NEVER_GIVE_UP,
         ),
         *work_queue(SCHEDULE, max_length=100_000),
+        *work_queue(SLOW, max_length=100_000),
         *work_queue(ON_DEMAND, max_length=100_000),
         *work_queue(DISCOVER, max_length=1_000),
     ),
     bindings=(
         Binding(UNROUTED, UNROUTED, ""),
         Binding(COMMANDS, SCHEDULE, SCHEDULE),
+        Binding(COMMANDS, SLOW, SLOW),
         Binding(COMMANDS, ON_DEMAND, ON_DEMAND),
         Binding(COMMANDS, DISCOVER, DISCOVER),
     ),

@@ -8,6 +8,8 @@ times are the database's, so that the clocks of the hosts do not matter.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -61,6 +63,43 @@ _CLAIM = text(
             and s.last_check ->> 'errorCode' = any(cast(:unreachable as text[])) as unreachable
     """
 )
+
+
+# Locked in one order, so that no two who hold some of the same rows wait for each other.
+_HELD = """
+    with held as materialized (
+        select s.integration_id
+        from unnest(cast(:integration_ids as uuid[]), cast(:lease_tokens as bigint[]))
+                as asked (integration_id, lease_token)
+            join schedule_state s on s.integration_id = asked.integration_id
+                and s.lease_token = asked.lease_token and s.slot_at is not null
+        order by s.integration_id for update of s)
+"""
+_RENEW = text(
+    f"""
+    {_HELD}
+    update schedule_state s set next_check_at = now() + cast(:margin as interval)
+        + i.check_timeout_seconds * interval '1 second'
+    from held join integrations i on i.id = held.integration_id
+    where s.integration_id = held.integration_id returning s.integration_id
+    """
+)
+_RELEASE = text(
+    f"""
+    {_HELD}
+    update schedule_state s set next_check_at = now()
+    from held where s.integration_id = held.integration_id
+    """
+)
+
+
+class Lease(Protocol):
+    """A check that was claimed, in whatever form it is known."""
+
+    @property
+    def integration_id(self) -> UUID: ...
+    @property
+    def lease_token(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +158,21 @@ class Leases:
             )
             (slow_checks if row.unreachable else checks).append(check)
         return Claimed(checks, slow_checks, put_off)
+
+    async def renew(
+        self, leases: Sequence[Lease], *, margin: timedelta = LEASE_MARGIN
+    ) -> set[UUID]:
+        """Let leases hold as long as if they were claimed now, and say which still did."""
+        rows = await self._session.execute(_RENEW, _held(leases) | {"margin": margin})
+        return {row.integration_id for row in rows}
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """End leases that still hold: what is not finished is due again at once."""
+        await self._session.execute(_RELEASE, _held(leases))
+
+
+def _held(leases: Sequence[Lease]) -> dict[str, Any]:
+    return {
+        "integration_ids": [lease.integration_id for lease in leases],
+        "lease_tokens": [lease.lease_token for lease in leases],
+    }

@@ -1,5 +1,6 @@
 """What the scheduler and the workers ask of the schedule and the history, across tenants."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -41,6 +42,8 @@ class Target:
     connection: Connection | None
     lease_token: int | None
     """The lease of a scheduled check; None for a requested one."""
+    lease_seconds: float = math.inf
+    """How long the lease still held when this was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class GroupCount:
 
 _TARGET_COLUMNS = """
     i.id, i.tenant_id, i.type, i.config_json, i.auth_ref_uri, i.check_timeout_seconds, i.version,
-    s.checks_done, s.connection
+    s.checks_done, s.connection, extract(epoch from s.next_check_at - now()) as lease_seconds
 """
 
 # A lease that was passed on, or a row that was paused or deleted since, gives no target.
@@ -334,6 +337,7 @@ def _target(row: Any, trigger: CheckTrigger) -> Target:
         checks_before=row.checks_done,
         connection=None if row.connection is None else Connection.model_validate(row.connection),
         lease_token=row.lease_token,
+        lease_seconds=math.inf if row.lease_token is None else float(row.lease_seconds),
     )
 
 

@@ -90,6 +90,22 @@ class Metrics:
             "Checks so late after a downtime that they were spread over the next minute.",
             registry=self.registry,
         )
+        self._refused = Counter(
+            "integration_checks_refused",
+            "Checks whose host was not asked, since it had not answered several times in a row.",
+            registry=self.registry,
+        )
+        self._given_up = Counter(
+            "integration_checks_given_up",
+            "Claimed checks that ended without a result and are claimed again, by what was short.",
+            ["reason"],
+            registry=self.registry,
+        )
+        self._shut_out = Gauge(
+            "integration_hosts_shut_out",
+            "Breakers that are open in this worker: hosts that are not asked for a while.",
+            registry=self.registry,
+        )
         self._missed_slots = Counter(
             "integration_missed_slots",
             "Slots of the schedule that passed without a check of their own.",
@@ -187,6 +203,15 @@ class Metrics:
 
     def put_off(self, checks: int) -> None:
         self._put_off.inc(checks)
+
+    def check_refused(self) -> None:
+        self._refused.inc()
+
+    def check_given_up(self, reason: str) -> None:
+        self._given_up.labels(reason).inc()
+
+    def hosts_shut_out(self, breakers: int) -> None:
+        self._shut_out.set(breakers)
 
     def missed_slots(self, slots: int) -> None:
         self._missed_slots.inc(slots)
