@@ -35,6 +35,9 @@ DOCUMENTED = {
     ("GET", "/api/v1/audit-logs"),
     ("GET", "/api/v1/audit-logs/verify"),
     ("GET", "/api/v1/events"),
+    ("GET", "/api/v1/mutes"),
+    ("POST", "/api/v1/mutes"),
+    ("DELETE", "/api/v1/mutes/{mute_id}"),
 }
 
 

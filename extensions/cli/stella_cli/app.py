@@ -12,6 +12,7 @@ from stella_cli.commands.events import events
 from stella_cli.commands.integrations import integrations
 from stella_cli.commands.invocation import Output, screen_of, surroundings_of
 from stella_cli.commands.login import login, logout
+from stella_cli.commands.mutes import mutes
 from stella_cli.commands.plugins import plugins
 from stella_cli.failures import ExitCode, Failure
 from stella_contracts.errors import StellaError, Unavailable
@@ -72,6 +73,7 @@ def build_app() -> typer.Typer:
     app.command()(logout)
     app.add_typer(integrations, name="integrations")
     app.add_typer(plugins, name="plugins")
+    app.add_typer(mutes, name="mutes")
     app.command()(audit)
     app.command()(events)
     return app

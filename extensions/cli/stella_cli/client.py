@@ -23,6 +23,7 @@ from stella_contracts.integrations import (
     IntegrationPage,
     IntegrationUpdate,
 )
+from stella_contracts.mutes import Mute, MuteCreate, MutePage
 from stella_contracts.plugins import Plugin, PluginList, ScanAccepted, ScanSummary
 
 CONNECT_SECONDS = 5.0
@@ -36,7 +37,7 @@ MOST_PAGES = 5000
 
 _PREFIX = "/api/v1"
 _VALUE = TypeVar("_VALUE")
-_PAGE = TypeVar("_PAGE", IntegrationPage, AuditPage)
+_PAGE = TypeVar("_PAGE", IntegrationPage, AuditPage, MutePage)
 
 _INTEGRATION = TypeAdapter(Integration)
 _INTEGRATIONS = TypeAdapter(IntegrationPage)
@@ -49,6 +50,8 @@ _PLUGIN = TypeAdapter(Plugin)
 _PLUGINS = TypeAdapter(PluginList)
 _SCAN_ASKED: TypeAdapter[ScanSummary | ScanAccepted] = TypeAdapter(ScanSummary | ScanAccepted)
 _AUDIT = TypeAdapter(AuditPage)
+_MUTE = TypeAdapter(Mute)
+_MUTES = TypeAdapter(MutePage)
 _TOKEN: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
@@ -172,6 +175,15 @@ class Client:
             "to": until.isoformat() if until else None,
         }
         return self._get("/audit-logs", _AUDIT, query | {"limit": limit, "cursor": cursor})
+
+    def list_mutes(self, *, limit: int | None, cursor: str | None) -> Reply[MutePage]:
+        return self._get("/mutes", _MUTES, {"limit": limit, "cursor": cursor})
+
+    def create_mute(self, new: MuteCreate) -> Reply[Mute]:
+        return read(self._send("POST", "/mutes", body=new, headers={}), _MUTE)
+
+    def delete_mute(self, mute_id: UUID) -> None:
+        raise_for_failure(self._send("DELETE", f"/mutes/{mute_id}", headers={}))
 
     @contextmanager
     def stream_events(

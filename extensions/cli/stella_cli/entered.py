@@ -84,6 +84,14 @@ def parse_moment(text: str, *, now: datetime) -> datetime:
         ) from None
 
 
+def parse_coming_moment(text: str, *, now: datetime) -> datetime:
+    """As `parse_moment`, but 30m, 2h and 7d are after `now`. Raises Refused."""
+    ahead = _AGO.fullmatch(text.strip())
+    if ahead:
+        return now + timedelta(**{_UNITS[ahead[2]]: int(ahead[1])})
+    return parse_moment(text, now=now)
+
+
 def named(**fields: Any) -> dict[str, Any]:
     """The options that were given; the others are None."""
     return {name: value for name, value in fields.items() if value is not None}

@@ -12,6 +12,7 @@ from stella_cli.screen import joined, plain
 from stella_contracts.audit import AuditEntry
 from stella_contracts.health import FinishedCheck, Health, Step, StepResult
 from stella_contracts.integrations import Integration
+from stella_contracts.mutes import Mute
 from stella_contracts.plugins import Plugin, PluginState, ScanSummary
 
 _STYLES = {
@@ -112,6 +113,10 @@ def health_fields(name: str, health: Health) -> Table:
         told = [health.incident.error_code or "", health.incident.error_message or ""]
         opened = f"{health.incident.id}, opened {moment(health.incident.opened_at)}"
         rows.append(("incident", "  ".join([opened, *filter(None, told)])))
+    if health.flapping:
+        rows.append(("flapping", "yes, changes are not announced one by one"))
+    if health.muted_until:
+        rows.append(("muted until", moment(health.muted_until)))
     return _fields(*rows)
 
 
@@ -229,6 +234,22 @@ def audit_table(entries: Sequence[AuditEntry]) -> Table:
             plain(each.outcome),
             str(each.integration_id or "-"),
             plain(json.dumps(each.details, ensure_ascii=False) if each.details else "-"),
+        )
+    return table
+
+
+def mute_table(mutes: Sequence[Mute]) -> Table:
+    table = _table("FROM", "UNTIL", "WHAT", "REASON", "BY", "ID")
+    for each in mutes:
+        selectors = {"integration": each.integration_id, "type": each.type, "tag": each.tag}
+        said = [f"{name} {value}" for name, value in selectors.items() if value is not None]
+        table.add_row(
+            moment(each.starts_at),
+            moment(each.ends_at),
+            plain(", ".join(said) or "everything"),
+            plain(each.reason),
+            plain(each.created_by),
+            str(each.id),
         )
     return table
 

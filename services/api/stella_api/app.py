@@ -17,6 +17,7 @@ from stella_api.health.transitions import router as transitions
 from stella_api.integrations.routes import router as integrations
 from stella_api.keys import Keys
 from stella_api.middleware import BodyBounds, RequestContext, Unexpected
+from stella_api.mutes.routes import router as mutes
 from stella_api.openapi import Described, operation_id
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.plugins.routes import router as plugins
@@ -70,7 +71,7 @@ class Api:
         app.state.metrics = metrics
         problems.install(app)
         # Discovery first: its path under /integrations must not be taken for an id.
-        for router in (plugins, integrations, health, transitions, audit, events):
+        for router in (plugins, integrations, health, transitions, mutes, audit, events):
             app.include_router(router, prefix="/api/v1")
         app.router.routes.extend(
             routes(

@@ -59,6 +59,7 @@ Admin = Annotated[Actor, Depends(_admin)]
 # commit would then follow a 201.
 ReadTransaction = Annotated[Transaction, Depends(_transaction_of(_reader), scope="function")]
 WriteTransaction = Annotated[Transaction, Depends(_transaction_of(_writer), scope="function")]
+OperatorTransaction = Annotated[Transaction, Depends(_transaction_of(_operator), scope="function")]
 AdminTransaction = Annotated[Transaction, Depends(_transaction_of(_admin), scope="function")]
 
 

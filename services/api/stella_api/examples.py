@@ -21,6 +21,8 @@ from stella_contracts.errors import (
     KeysUnavailable,
     MalformedCursor,
     MalformedPrecondition,
+    MuteNotFound,
+    MuteRejected,
     NameTaken,
     PluginNotFound,
     Problem,
@@ -51,6 +53,7 @@ from stella_contracts.health import (
 )
 from stella_contracts.integrations import Connection, Integration, IntegrationPage
 from stella_contracts.messages import Alert, Event, EventType
+from stella_contracts.mutes import Mute, MutePage
 from stella_contracts.plugins import (
     Plugin,
     PluginList,
@@ -167,6 +170,32 @@ _TRANSITION = Transition(
     incident_id=_INCIDENT,
 )
 
+MUTE_BODIES: dict[str, Any] = {
+    "now": {
+        "summary": "What has a tag, from now on",
+        "value": {"tag": "eu", "reason": "Moved tonight", "endsAt": "2026-11-25T06:00:00Z"},
+    },
+    "window": {
+        "summary": "A maintenance window of one type",
+        "value": {
+            "type": "harbor",
+            "reason": "Upgrade of the registries",
+            "startsAt": "2026-12-01T20:00:00Z",
+            "endsAt": "2026-12-01T22:00:00Z",
+        },
+    },
+}
+
+_MUTE = Mute(
+    id=_SCAN,
+    tag="eu",
+    reason="Upgrade of the registry",
+    starts_at=_REGISTERED,
+    ends_at=_FAILED,
+    created_by="alice",
+    created_at=_REGISTERED,
+)
+
 _ANSWERS: tuple[BaseModel, ...] = (
     TransitionPage(items=[_TRANSITION], next_cursor=_CURSOR),
     _INTEGRATION,
@@ -196,6 +225,8 @@ _ANSWERS: tuple[BaseModel, ...] = (
         next_check_at=_FAILED,
         history=History(items=[_FINISHED], next_cursor=_CURSOR),
     ),
+    _MUTE,
+    MutePage(items=[_MUTE], next_cursor=_CURSOR),
     _PLUGIN,
     PluginList(items=[_PLUGIN]),
     ScanAccepted(scan_id=_SCAN),
@@ -243,6 +274,8 @@ _ERRORS: tuple[StellaError, ...] = (
     ScopeMissing("integrations:write"),
     IntegrationNotFound(_ID),
     CheckNotFound(_CHECK),
+    MuteNotFound(_SCAN),
+    MuteRejected([Problem("/endsAt", "It may last 90 days at most.")]),
     PluginNotFound("mainframe"),
     NameTaken("registry-eu"),
     IdempotencyKeyInUse(),

@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from stella_health_worker.alerts import keep_alerts
 from stella_health_worker.breakers import Breakers
 from stella_health_worker.handlers import Tools
 from stella_health_worker.lanes import Lanes
@@ -73,6 +74,7 @@ def parts(
         running += [
             Scheduler(database, bus, metrics, lease_margin=settings.lease_margin).run(),
             keep_gauges(database, metrics),
+            keep_alerts(database, reminder_seconds=settings.alert_reminder_seconds),
             keep_queue_gauges(bus, metrics),
             keep_tidy(database, outbox_kept=timedelta(hours=settings.outbox_retention_hours)),
         ]

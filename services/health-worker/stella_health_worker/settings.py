@@ -12,6 +12,8 @@ from pydantic_settings import NoDecode
 
 from stella_runtime.settings import ProcessSettings
 
+LEAST_REMINDER_SECONDS = 300.0
+
 
 class HealthWorkerSettings(ProcessSettings):
     """What a worker or a scheduler needs to know."""
@@ -43,6 +45,9 @@ class HealthWorkerSettings(ProcessSettings):
         default=30,
         description="How long after its timeout a claimed check may be given to another worker.",
     )
+    alert_reminder_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=0, description="How often an open alert is repeated, from 300 on; 0: never."
+    )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",
@@ -63,6 +68,13 @@ class HealthWorkerSettings(ProcessSettings):
     @property
     def lease_margin(self) -> timedelta:
         return timedelta(seconds=self.lease_margin_seconds)
+
+    @field_validator("alert_reminder_seconds")
+    @classmethod
+    def _not_too_often(cls, value: float) -> float:
+        if 0 < value < LEAST_REMINDER_SECONDS:
+            raise ValueError(f"It must be 0, or {LEAST_REMINDER_SECONDS:g} at least.")
+        return value
 
     @field_validator("egress_allow", mode="before")
     @classmethod

@@ -16,6 +16,8 @@ GAUGE_SECONDS = 5.0
 TIDY_SECONDS = 3600.0
 PARTITION_DAYS_AHEAD = 7
 IDEMPOTENCY_KEYS_KEPT = timedelta(days=1)
+MUTES_KEPT = timedelta(days=30)
+"""After their end. Who muted what stays in the audit log."""
 
 
 async def keep_gauges(database: Database, metrics: Metrics) -> None:
@@ -59,4 +61,5 @@ async def tidy(database: Database, *, outbox_kept: timedelta) -> None:
         made = await transaction.scheduling.make_partitions(PARTITION_DAYS_AHEAD)
         await transaction.outbox.purge(outbox_kept)
         await transaction.scheduling.purge_idempotency_keys(IDEMPOTENCY_KEYS_KEPT)
+        await transaction.alerts.purge_mutes(MUTES_KEPT)
     log.info("tidied", partitions_made=made)

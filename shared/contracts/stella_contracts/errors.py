@@ -8,6 +8,7 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |-- NotFound
     |   |-- IntegrationNotFound
     |   |-- CheckNotFound
+    |   |-- MuteNotFound
     |   `-- PluginNotFound
     |-- Conflict
     |   |-- NameTaken
@@ -23,6 +24,7 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   |-- ConfigRejected
     |   |-- ManifestRejected
     |   |-- IntegrationDisabled
+    |   |-- MuteRejected
     |   `-- IdempotencyKeyReused
     |-- Unauthenticated
     |   `-- TokenRejected
@@ -116,6 +118,13 @@ class CheckNotFound(NotFound):
         )
 
 
+class MuteNotFound(NotFound):
+    code = "mute_not_found"
+
+    def __init__(self, mute_id: UUID | str) -> None:
+        super().__init__(f"No mute {str(mute_id)[:64]!r}. It may have been deleted.")
+
+
 class PluginNotFound(NotFound):
     code = "plugin_not_found"
 
@@ -197,6 +206,16 @@ class IntegrationDisabled(Rejected):
 
     def __init__(self) -> None:
         super().__init__("The integration is disabled. Set enabled to true, then check it.")
+
+
+class MuteRejected(Rejected):
+    """A mute would last too long, or select what is not there; `problems` says which."""
+
+    code = "mute_rejected"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("Nothing was muted. See errors.")
+        self.problems = list(problems)
 
 
 class IdempotencyKeyReused(Rejected):

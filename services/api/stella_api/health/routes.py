@@ -176,6 +176,9 @@ async def get_health(
     integration = await transaction.integrations.get(identifier)
     state = await transaction.schedule.get(identifier)
     incident = await transaction.incidents.find_open(identifier)
+    muted_until = await transaction.mutes.find_end(
+        identifier, provider_type=integration.type, tags=integration.tags
+    )
     page = _Page(identifier, Span(since, until), resolution, limit, cursor)
     return Health(
         integration_id=identifier,
@@ -188,6 +191,7 @@ async def get_health(
         last_healthy_at=state.last_healthy_at,
         next_check_at=state.next_check_at,
         flapping=state.flapping_since is not None,
+        muted_until=muted_until,
         history=await page.read(transaction, cursors),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -38,6 +39,23 @@ _READY = text(
     order by inc.id limit :limit for update of s skip locked
     """
 )
+_REMINDERS = text(
+    f"""
+    select {_COLUMNS}, i.type as provider_type, coalesce(i.status, 'unhealthy') as status
+    from incidents inc
+    left join integrations i on i.id = inc.integration_id
+    left join schedule_state s on s.integration_id = inc.integration_id
+    where inc.resolved_at is null and inc.parent_id is null
+      and inc.announced_at < now() - cast(:every as interval)
+      and (inc.reminded_at is null or inc.reminded_at < now() - cast(:every as interval))
+      and (inc.integration_id is null or (s.flapping_since is null and not {IS_MUTED}))
+    order by inc.announced_at limit :limit for update of inc skip locked
+    """
+)
+_MARK_REMINDED = text(
+    "update incidents set reminded_at = now() where id = any(cast(:ids as uuid[]))"
+)
+_PURGE_MUTES = text("delete from mutes where ends_at < now() - cast(:age as interval)")
 _MARK = text("update incidents set announced_at = now() where id = any(cast(:ids as uuid[]))")
 
 
@@ -46,7 +64,7 @@ class ReadyAlert:
     """An outage that nobody has been told of, and what it is an outage of."""
 
     incident: StoredIncident
-    provider_type: str
+    provider_type: str | None
     status: IntegrationStatus
 
 
@@ -67,6 +85,19 @@ class Alerts:
         ids = None if integration_ids is None else list(integration_ids)
         rows = await self._session.execute(_READY, {"ids": ids, "limit": limit})
         return [_ready(row) for row in rows]
+
+    async def list_reminders(self, every: timedelta, *, limit: int) -> Sequence[ReadyAlert]:
+        """Outages that were told of, and of which nothing was said for so long."""
+        rows = await self._session.execute(_REMINDERS, {"every": every, "limit": limit})
+        return [_ready(row) for row in rows]
+
+    async def mark_reminded(self, incident_ids: Sequence[UUID]) -> None:
+        if incident_ids:
+            await self._session.execute(_MARK_REMINDED, {"ids": list(incident_ids)})
+
+    async def purge_mutes(self, age: timedelta) -> None:
+        """Delete what ended longer than `age` ago."""
+        await self._session.execute(_PURGE_MUTES, {"age": age})
 
     async def mark_announced(self, incident_ids: Sequence[UUID]) -> None:
         await self._session.execute(_MARK, {"ids": list(incident_ids)})

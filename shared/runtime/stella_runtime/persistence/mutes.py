@@ -1,10 +1,10 @@
 """Table `mutes`: what no alerts are sent of, and until when. Times are the database's."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, or_, select, text
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -85,10 +85,3 @@ class Mutes:
                 or_(MuteRow.tag.is_(None), MuteRow.tag.in_(tags)),
             )
         )
-
-
-async def purge_mutes(session: AsyncSession, age: timedelta) -> None:
-    """Delete what ended longer than `age` ago, of all tenants."""
-    await session.execute(
-        text("delete from mutes where ends_at < now() - cast(:age as interval)"), {"age": age}
-    )

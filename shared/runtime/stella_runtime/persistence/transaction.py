@@ -96,6 +96,7 @@ class Transaction:
     def transitions(self) -> StatusTransitions:
         return StatusTransitions(self._session)
 
+    @cached_property
     def mutes(self) -> Mutes:
         return Mutes(self._session, self.tenant_id)
 

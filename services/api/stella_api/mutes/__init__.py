@@ -1,0 +1,1 @@
+"""Mutes: what no alerts are sent of for a while."""
