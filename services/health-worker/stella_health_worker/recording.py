@@ -11,6 +11,7 @@ import structlog
 
 from stella_contracts.errors import StellaError, Unavailable
 from stella_health_worker.announcing import Announcer, result_changed, thresholds_of
+from stella_health_worker.back_off import backed_off
 from stella_health_worker.flapping import Changes, Flap, watch
 from stella_health_worker.verdict import Standing, Verdict, judge
 from stella_runtime.persistence import Database, SystemTransaction
@@ -174,7 +175,14 @@ class _Book:
         if not self._is_first(outcome, state):
             return "lease_lost" if target.lease_token is not None else "answered_before"
         self.history.append(outcome)
-        verdict = judge(_standing(state), outcome.result, outcome.checked_at)
+        standing = _standing(state)
+        verdict = backed_off(
+            judge(standing, outcome.result, outcome.checked_at),
+            standing,
+            outcome.result.error_code,
+            interval_seconds=state.period_seconds,
+            is_scheduled=target.lease_token is not None,
+        )
         since = state.status_since if verdict.status is state.status else outcome.checked_at
         flap = watch(
             _flap(state),

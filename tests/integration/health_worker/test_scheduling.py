@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -159,3 +160,102 @@ async def test_a_check_knows_how_many_came_before_it(database: Database) -> None
         await finish(database, target, HealthResult.healthy())
 
     assert seen == [0, 1, 2]
+
+
+GONE = HealthResult.unhealthy(ErrorCode.CONNECT, "The connection was refused")
+
+
+async def fail_often(database: Database, integration_id: UUID, times: int) -> Target:
+    for _ in range(times):
+        await make_due(database, integration_id)
+        [target] = await claim(database)
+        await finish(database, target, GONE)
+    return target
+
+
+async def test_a_target_that_is_gone_is_checked_ever_more_seldom(database: Database) -> None:
+    integration = await register(database, check_interval_seconds=300)
+
+    target = await fail_often(database, integration.id, 5)
+
+    assert 1080 <= seconds_from_now((await state_of(database, target)).next_check_at) <= 1320
+    target = await fail_often(database, integration.id, 3)
+    assert 3590 <= seconds_from_now((await state_of(database, target)).next_check_at) <= 3600
+
+
+async def test_a_target_that_did_not_answer_comes_in_the_slow_lane_until_it_does(
+    database: Database,
+) -> None:
+    integration = await register(database)
+    other = await register(database)
+
+    for result in (GONE, HealthResult.healthy()):
+        [target] = [each for each in await claim(database) if each.integration_id == integration.id]
+        await finish(database, target, result)
+        await make_due(database, integration.id)
+        await make_due(database, other.id)
+        async with database.system_transaction() as transaction:
+            claimed = await transaction.leases.claim(10)
+        slow = {check.integration_id for check in claimed.slow_checks}
+        assert slow == ({integration.id} if result is GONE else set())
+        await make_due(database, integration.id)
+
+
+async def test_a_success_that_somebody_asked_for_ends_the_long_wait(
+    database: Database,
+) -> None:
+    integration = await register(database, check_interval_seconds=300, success_threshold=1)
+    target = await fail_often(database, integration.id, 8)
+
+    async with database.transaction(TENANT) as transaction:
+        requested = await transaction.check_requests.join_or_add(
+            integration.id, requested_by="tests", timeout_seconds=5
+        )
+    async with database.system_transaction() as transaction:
+        asked = await transaction.scheduling.find_requested(requested.check_id)
+    assert asked is not None
+    await finish(database, asked, HealthResult.healthy())
+
+    assert 0 < seconds_from_now((await state_of(database, target)).next_check_at) <= 330
+
+
+async def test_a_shorter_interval_counts_from_the_next_tick(database: Database) -> None:
+    integration = await register(database, check_interval_seconds=86400)
+    [target] = await claim(database)
+    await finish(database, target, HealthResult.healthy())
+    assert await claim(database) == []
+
+    await edit(database, integration.id, check_interval_seconds=60)
+
+    [target] = await claim(database)
+    await finish(database, target, HealthResult.healthy())
+    assert 54 <= seconds_from_now((await state_of(database, target)).next_check_at) + 1 <= 67
+
+
+async def test_what_is_paused_is_claimed_no_more_and_its_running_check_changes_nothing(
+    database: Database,
+) -> None:
+    integration = await register(database)
+    [running] = await claim(database)
+
+    async with database.transaction(TENANT) as transaction:
+        await transaction.schedule.pause(integration.id)
+
+    await finish(database, running, HealthResult.healthy())
+    assert await claim(database) == []
+    assert (await state_of(database, running)).next_check_at is None
+
+
+async def test_a_lease_that_is_given_back_is_due_at_the_next_tick(database: Database) -> None:
+    await register(database)
+    [first] = await claim(database)
+
+    async with database.system_transaction() as transaction:
+        await transaction.leases.release([first])
+
+    [second] = await claim(database)
+    assert second.integration_id == first.integration_id
+    async with database.system_transaction() as transaction:
+        await transaction.leases.release([first])
+        assert await transaction.leases.renew([first, second]) == {second.integration_id}
+    assert await claim(database) == []

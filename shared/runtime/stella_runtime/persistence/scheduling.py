@@ -82,6 +82,8 @@ class State:
     leased: bool
     missed_slots: int
     """Slots that have passed since the one that is leased."""
+    period_seconds: float
+    """From slot to slot."""
     result_changes: int
     status_changes: int
     flapping_since: datetime | None
@@ -357,6 +359,7 @@ def _state(held: Any, catalog: Any) -> State:
         last_error_code=None if held.last_error_code is None else ErrorCode(held.last_error_code),
         lease_token=held.lease_token,
         leased=held.leased,
+        period_seconds=float(catalog.period),
         missed_slots=max(0, int(held.slot_age // catalog.period)) if held.leased else 0,
         result_changes=held.result_changes,
         status_changes=held.status_changes,
