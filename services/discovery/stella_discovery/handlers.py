@@ -114,7 +114,13 @@ def _report(outcome: Reconciliation, metrics: Metrics) -> None:
     metrics.plugins({state.value: counts[state] for state in PluginState})
     for change in outcome.changes:
         record = change.record
-        bound = log.bind(plugin_id=record.plugin_id, path=record.path)
+        manifest = record.manifest
+        bound = log.bind(
+            plugin_id=record.plugin_id,
+            provider_type=manifest.provider_type if manifest else None,
+            action="plugins.scan",
+            path=record.path,
+        )
         if record.state is PluginState.REMOVED:
             bound.info("plugin_removed")
         elif record.state is not PluginState.READY:
@@ -125,6 +131,7 @@ def _report(outcome: Reconciliation, metrics: Metrics) -> None:
             bound.info("plugin_updated", digest=record.digest)
     log.info(
         "plugins_scanned",
+        action="plugins.scan",
         changed=len(outcome.changes),
         **{state.value: counts[state] for state in PluginState},
     )

@@ -13,6 +13,7 @@ def about(target: Target) -> dict[str, str]:
         "tenant_id": target.tenant_id,
         "provider_type": target.provider_type,
         "action": "health_check",
+        "check_id": str(target.check_id),
     }
 
 

@@ -62,6 +62,11 @@ async def _run_held(command: RunScheduledChecks, tools: Tools, *, slow: bool) ->
 
 async def run_requested_check(command: RunRequestedCheck, tools: Tools) -> None:
     """Check one integration now, and tell who waits for it."""
+    structlog.contextvars.bind_contextvars(
+        request_id=command.request_id,
+        tenant_id=command.tenant_id,
+        integration_id=str(command.integration_id),
+    )
     async with tools.database.system_transaction() as transaction:
         target = await transaction.scheduling.find_requested(command.check_id)
     if target is None:

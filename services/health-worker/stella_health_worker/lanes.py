@@ -16,6 +16,7 @@ import structlog
 
 from stella_contracts.errors import StellaError, Unavailable
 from stella_health_worker.breakers import Breakers, Refusal
+from stella_health_worker.check_span import about
 from stella_health_worker.findings import not_asked
 from stella_health_worker.limits import Key, Limits
 from stella_health_worker.runs import MARGIN_SECONDS, Run, Stage, begun
@@ -236,9 +237,8 @@ class Lanes:
         )
 
     def _give_up(self, target: Target, reason: str) -> None:
-        # Its lease ends, and it is due again.
-        self._counters.check_given_up(reason)
-        log.info("check_given_up", integration_id=str(target.integration_id), reason=reason)
+        self._counters.check_given_up(reason)  # Its lease ends, and it is due again.
+        log.info("check_given_up", **about(target), reason=reason)
 
     async def _set_aside(self, runs: dict[asyncio.Task[None], Run]) -> bool:
         """Let checks go on without their message, if that is all that it waits for."""
@@ -287,7 +287,7 @@ class Lanes:
         self._counters.check_given_up("not_stored")
         log.warning(
             "check_not_stored",
-            integration_id=str(run.target.integration_id),
+            **about(run.target),
             reason=str(error) if isinstance(error, StellaError) else type(error).__name__,
         )
 

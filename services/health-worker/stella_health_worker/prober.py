@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol
 
 import httpx
@@ -30,7 +31,7 @@ from stella_health_worker.credentials import Secrets, read_secret
 from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
 from stella_health_worker.scrubbing import PluginLog, Scrubber
 from stella_runtime.persistence.scheduling import Outcome, Target
-from stella_runtime.telemetry import tracing
+from stella_runtime.telemetry.logging import also_say
 
 log = structlog.get_logger()
 
@@ -130,7 +131,6 @@ class Prober:
             steps=[scrubbed(step, check.scrubber) for step in check.steps.taken[:STEPS_LIMIT]],
             checked_at=datetime.now(UTC),
             worker=self._worker,
-            trace_headers=tracing.carried(),
         )
 
     async def _end(self, task: asyncio.Task[HealthResult], target: Target) -> None:
@@ -158,6 +158,7 @@ class Prober:
             task.exception()
 
     async def _find(self, check: _Check) -> HealthResult:
+        also_say(partial(about, check.target))
         try:
             return await self._ask(check)
         except (CheckFailed, httpx.HTTPError, httpx.InvalidURL) as failure:

@@ -1,110 +1,23 @@
 """From the HTTP call through outbox, bus, worker and plugin request, and back: one trace."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator
 
-import httpx
 import orjson
 import pytest
-from tests.support.api import Authority, Hub, running_hub
-from tests.support.harbor_server import PASSWORD, HarborServer, harbor_server
+from tests.support.api import Authority
+from tests.support.harbor_server import PASSWORD
 from tests.support.traces import Seen, Traces
+from tests.support.whole_system import Whole, eventually, running_whole
 
-from stella_discovery.app import Discovery
-from stella_discovery.settings import DiscoverySettings
-from stella_health_worker.app import parts
-from stella_health_worker.settings import HealthWorkerSettings
-from stella_runtime.messaging.relay import Relay
-from stella_runtime.messaging.topology import EVENTS
 from stella_runtime.persistence import Database
 
 GATEWAY = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 GATEWAY_TRACE, GATEWAY_SPAN = GATEWAY.split("-")[1:3]
 
 
-@dataclass
-class Whole:
-    """The system in one process, and one integration with a Harbor."""
-
-    hub: Hub
-    http: httpx.AsyncClient
-    harbor: HarborServer
-    events: list[dict[str, Any]]
-
-    async def register(self, **fields: Any) -> str:
-        body = {"type": "harbor", "name": "registry-eu", "config": {"endpoint": self.harbor.url}}
-        answer = await self.http.post("/integrations", json=body | fields)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
-
-    async def check(self, integration_id: str, **headers: str) -> httpx.Response:
-        answer = await self.http.post(
-            f"/integrations/{integration_id}/health-check",
-            headers={"Prefer": "wait=20", "traceparent": GATEWAY} | headers,
-        )
-        assert answer.status_code == 200, answer.text
-        return answer
-
-
-async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - conditions of any kind, polled
-            await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def running(
-    database: Database, authority: Authority, *, role: str = "worker", **settings: Any
-) -> AsyncIterator[Whole]:
-    shared: dict[str, Any] = {
-        "environment": "embedded",
-        "database_url": "postgresql://unused",
-        "amqp_url": "amqp://unused",
-    }
-    async with AsyncExitStack() as stack:
-        harbor = await stack.enter_async_context(harbor_server())
-        hub = await stack.enter_async_context(running_hub(database, authority))
-        relay = Relay(database, hub.bus)
-        database.announce_commits_to(relay.wake)
-        discovery = Discovery(DiscoverySettings(**shared).sources, database, hub.bus, hub.metrics)
-        worker = HealthWorkerSettings(
-            **shared, role=role, egress_allow="127.0.0.0/8", worker_name="tests", **settings
-        )
-        events: list[dict[str, Any]] = []
-
-        async def listen() -> None:
-            async with hub.bus.subscribe(EVENTS, ["integration.#"]) as deliveries:
-                async for delivery in deliveries:
-                    event = orjson.loads(delivery.body)
-                    events.append(event)
-
-        tasks = [
-            asyncio.create_task(part)
-            for part in (
-                listen(),
-                relay.run(),
-                discovery.run(),
-                *parts(worker, database, hub.bus, hub.metrics),
-            )
-        ]
-        try:
-            async with asyncio.timeout(30):
-                await discovery.scanned.wait()
-            yield Whole(hub, hub.client(), harbor, events)
-        finally:
-            for task in tasks:
-                task.cancel()
-            for task in tasks:
-                with suppress(asyncio.CancelledError):
-                    await task
-
-
 @pytest.fixture
 async def whole(database: Database, authority: Authority, traces: Traces) -> AsyncIterator[Whole]:
-    async with running(database, authority) as system:
+    async with running_whole(database, authority) as system:
         yield system
 
 
@@ -126,7 +39,7 @@ async def test_a_check_that_was_asked_for_is_one_trace_there_and_back(
     integration_id = await whole.register()
     traces.exporter.clear()
 
-    answer = await whole.check(integration_id)
+    answer = await whole.check(integration_id, traceparent=GATEWAY)
     event = "send stella.integrations.events"
     await eventually(lambda: GATEWAY_TRACE in [span.trace_id for span in traces.named(event)])
 
@@ -149,7 +62,7 @@ async def test_each_step_is_of_the_kind_that_conventions_give_it(
     integration_id = await whole.register()
     traces.exporter.clear()
 
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
 
     kinds = {span.name: span.kind for span in of_trace(traces, GATEWAY_TRACE)}
     assert kinds["send stella.integrations.commands"] == "producer"
@@ -161,7 +74,7 @@ async def test_each_step_is_of_the_kind_that_conventions_give_it(
 async def test_an_event_names_the_trace_that_it_came_from(whole: Whole, traces: Traces) -> None:
     integration_id = await whole.register()
 
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
     await eventually(lambda: len(whole.events) == 2)
 
     [changed] = [each for each in whole.events if each["type"] == "integration.health.changed"]
@@ -171,7 +84,7 @@ async def test_an_event_names_the_trace_that_it_came_from(whole: Whole, traces: 
 
 async def test_spans_say_which_integration_and_what_was_done(whole: Whole, traces: Traces) -> None:
     integration_id = await whole.register()
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
     await whole.http.get(f"/integrations/{integration_id}")
     await whole.http.get("/integrations")
     await whole.http.put(f"/integrations/{integration_id}", json={"tags": ["eu"]})
@@ -194,9 +107,9 @@ async def test_no_span_shows_a_secret_a_query_or_where_a_secret_is(
 ) -> None:
     monkeypatch.setenv("HARBOR_LOGIN", f'{{"username": "admin", "password": "{PASSWORD}"}}')
     integration_id = await whole.register(authRefUri="authref://env/HARBOR_LOGIN")
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
     whole.harbor.state = "error"
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
     await whole.http.get("/integrations", params={"q": "hunter2"})
 
     shown = orjson.dumps([span.to_json() for span in traces.exporter.get_finished_spans()]).decode()
@@ -212,7 +125,7 @@ async def test_a_request_that_fails_is_marked_and_its_status_told(
     whole.harbor.state = "error"
     traces.exporter.clear()
 
-    await whole.check(integration_id)
+    await whole.check(integration_id, traceparent=GATEWAY)
 
     check = traces.one("health check")
     request = traces.named("GET")[0]
@@ -238,10 +151,10 @@ async def test_what_a_caller_does_not_record_is_not_recorded(whole: Whole, trace
 async def test_without_an_exporter_a_trace_is_passed_on(
     database: Database, authority: Authority
 ) -> None:
-    async with running(database, authority) as whole:
+    async with running_whole(database, authority) as whole:
         integration_id = await whole.register()
 
-        await whole.check(integration_id)
+        await whole.check(integration_id, traceparent=GATEWAY)
         await eventually(lambda: len(whole.events) == 2)
 
     assert "traceparent" not in whole.events[0]
@@ -252,8 +165,8 @@ async def test_without_an_exporter_a_trace_is_passed_on(
 async def test_a_tool_is_told_of_the_trace_only_if_that_is_wanted(
     database: Database, authority: Authority, traces: Traces, *, told: bool
 ) -> None:
-    async with running(database, authority, send_traceparent=told) as whole:
-        await whole.check(await whole.register())
+    async with running_whole(database, authority, send_traceparent=told) as whole:
+        await whole.check(await whole.register(), traceparent=GATEWAY)
 
     asked = whole.harbor.headers[-1].get("traceparent")
     if not told:
@@ -265,7 +178,7 @@ async def test_a_tool_is_told_of_the_trace_only_if_that_is_wanted(
 async def test_a_scheduled_check_has_a_trace_of_its_own_linked_to_the_tick(
     database: Database, authority: Authority, traces: Traces
 ) -> None:
-    async with running(database, authority, role="all") as whole:
+    async with running_whole(database, authority, role="all") as whole:
         for number in range(3):
             await whole.register(name=f"registry-{number}")
         await eventually(lambda: len(traces.named("record result")) == 3)

@@ -334,6 +334,7 @@ async def test_check_is_logged_with_whose_it_was() -> None:
             "tenant_id": "acme",
             "provider_type": "harbor",
             "action": "health_check",
+            "check_id": str(UUID(int=1)),
             "status": "unhealthy",
             "error_code": "tls",
         }

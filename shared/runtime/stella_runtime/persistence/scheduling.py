@@ -23,6 +23,7 @@ from stella_contracts.health import (
 from stella_contracts.integrations import Connection
 from stella_contracts.messages import ScheduledCheck
 from stella_runtime.persistence.base import JsonColumn
+from stella_runtime.telemetry import tracing
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Outcome:
     steps: Sequence[Step]
     checked_at: datetime
     worker: str
-    trace_headers: Mapping[str, str] = field(default_factory=dict)
+    trace_headers: Mapping[str, str] = field(default_factory=tracing.carried)
     """The trace in which it was found, for the events that follow from it."""
 
 
