@@ -7,10 +7,12 @@ from uuid import UUID
 from stella_contracts.health import HealthStatus, IntegrationStatus
 from stella_contracts.messages import Event, EventData, EventType, HealthChange, HealthFlapping
 from stella_health_worker.flapping import Flap, Thresholds, change_percent
+from stella_health_worker.grouping import GROUP_WINDOW, plan, root_of
 from stella_health_worker.verdict import IncidentStep, Verdict
 from stella_runtime.alerting import Alerting
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import SystemTransaction
+from stella_runtime.persistence.alerts import RootOf
 from stella_runtime.persistence.scheduling import Outcome, State
 from stella_runtime.persistence.status_transitions import NewTransition
 
@@ -30,10 +32,22 @@ async def announce_alerts(
     ready = await transaction.alerts.list_ready(integration_ids, limit=ANNOUNCE_LIMIT)
     if not ready:
         return 0
+    alerts = transaction.alerts
+    roots = {
+        RootOf(each.incident.tenant_id, each.incident.root)
+        for each in ready
+        if each.incident.root is not None
+    }
+    planned = plan(ready, await alerts.list_related(list(roots), age=GROUP_WINDOW))
     alerting = Alerting(transaction.incidents, transaction.outbox, service=SERVICE)
-    for each in ready:
+    for each in planned.announce:
         alerting.tell(EventType.ALERT_OPENED, each.incident, each.status, each.provider_type)
-    await transaction.alerts.mark_announced([each.incident.id for each in ready])
+    await alerts.mark_announced([each.incident.id for each in planned.announce])
+    for parent_id, incident_ids in planned.adopt.items():
+        await alerts.adopt(parent_id, incident_ids)
+    for root, children in planned.found.items():
+        parent = await alerts.open_parent(root, children)
+        alerting.tell(EventType.ALERT_OPENED, parent, IntegrationStatus.UNHEALTHY, None)
     return len(ready)
 
 
@@ -96,14 +110,18 @@ class Announcer:
                 since=verdict.failing_since or outcome.checked_at,
                 error_code=result.error_code,
                 error_message=result.error_message,
+                root=root_of(outcome.target, result.error_code),
             )
         elif verdict.incident is IncidentStep.UPDATE:
             left = await incidents.update_cause(
                 state.integration_id,
                 error_code=result.error_code,
                 error_message=result.error_message,
+                root=root_of(outcome.target, result.error_code),
             )
-            self._alerting.left(left)
+            if left is not None:
+                self._alerting.left(left)
+                self._opened.append(state.integration_id)
         if verdict.incident is IncidentStep.OPEN or (calmed and is_out):
             self._opened.append(state.integration_id)
         # While it flaps, the incident stays open: it ends with the calm.

@@ -32,6 +32,16 @@ def host_of(settings: Mapping[str, Any]) -> Host | None:
     return origin.host, origin.port
 
 
+def origin_text(settings: Mapping[str, Any]) -> str | None:
+    """The origin of an integration's endpoint as people write it, or None if it has none."""
+    endpoint = settings.get(_ENDPOINT)
+    if not isinstance(endpoint, str) or (origin := _parsed(endpoint)) is None:
+        return None
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    port = "" if origin.port == _PORTS[origin.scheme] else f":{origin.port}"
+    return f"{origin.scheme}://{host}{port}"
+
+
 def origin_of(url: httpx.URL) -> Origin | None:
     """The origin of a URL, or None if it is none that HTTP can reach."""
     scheme = url.scheme

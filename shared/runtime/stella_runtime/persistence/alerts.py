@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from stella_contracts.health import IntegrationStatus
-from stella_runtime.persistence.incidents import StoredIncident, stored_incident
+from stella_runtime.ids import new_id
+from stella_runtime.persistence.incidents import Root, StoredIncident, stored_incident
 
 _COLUMNS = """
     inc.id, inc.tenant_id, inc.integration_id, inc.since, inc.opened_at, inc.resolved_at,
@@ -37,6 +38,41 @@ _READY = text(
       and (cast(:ids as uuid[]) is null or inc.integration_id = any(cast(:ids as uuid[])))
       and s.flapping_since is null and not {IS_MUTED}
     order by inc.id limit :limit for update of s skip locked
+    """
+)
+_LOCK_ROOTS = text(
+    "select pg_advisory_xact_lock(hashtextextended(key, 0))"
+    " from unnest(cast(:keys as text[])) as asked (key)"
+)
+_RELATED = text(
+    f"""
+    select {_COLUMNS} from incidents inc
+    join unnest(cast(:tenants as text[]), cast(:scopes as text[]), cast(:origins as text[]))
+        as asked (tenant_id, scope, origin)
+        on (inc.tenant_id, inc.scope, inc.origin) = (asked.tenant_id, asked.scope, asked.origin)
+    where inc.resolved_at is null
+      and (inc.integration_id is null or (inc.parent_id is null
+        and inc.announced_at > now() - cast(:age as interval)))
+    order by inc.id for update of inc
+    """
+)
+_OPEN_PARENT = text(
+    f"""
+    insert into incidents as inc (id, tenant_id, since, error_code, error_message, scope, origin,
+        affected, announced_at)
+    values (:id, :tenant_id, :since, :error_code, :error_message, :scope, :origin, :affected, now())
+    returning {_COLUMNS}
+    """
+)
+_ADOPT = text(
+    """
+    with adopted as (
+        update incidents set parent_id = :parent_id, updated_at = now()
+        where id = any(cast(:ids as uuid[])) and resolved_at is null and parent_id is null
+        returning id)
+    update incidents set updated_at = now(),
+        affected = affected + cast(:added as integer) * (select count(*) from adopted)
+    where id = :parent_id
     """
 )
 _REMINDERS = text(
@@ -68,6 +104,14 @@ class ReadyAlert:
     status: IntegrationStatus
 
 
+@dataclass(frozen=True, slots=True)
+class RootOf:
+    """A root, as it is for one tenant: two tenants never share an incident."""
+
+    tenant_id: str
+    root: Root
+
+
 class Alerts:
     """The alerts that are due. Whose state another transaction holds is left to that."""
 
@@ -86,6 +130,59 @@ class Alerts:
         rows = await self._session.execute(_READY, {"ids": ids, "limit": limit})
         return [_ready(row) for row in rows]
 
+    async def list_related(
+        self, roots: Sequence[RootOf], *, age: timedelta
+    ) -> Sequence[StoredIncident]:
+        """
+        The open incidents of these roots, and the outages with them announced since `age`.
+
+        No other transaction groups by these roots until this one ends, and none of what is
+        returned is resolved.
+        """
+        ordered = sorted(roots, key=_key)
+        if not ordered:
+            return []
+        await self._session.execute(_LOCK_ROOTS, {"keys": [_key(each) for each in ordered]})
+        rows = await self._session.execute(
+            _RELATED,
+            {
+                "tenants": [each.tenant_id for each in ordered],
+                "scopes": [each.root.scope for each in ordered],
+                "origins": [each.root.origin for each in ordered],
+                "age": age,
+            },
+        )
+        return [stored_incident(row) for row in rows]
+
+    async def open_parent(self, root: RootOf, children: Sequence[StoredIncident]) -> StoredIncident:
+        """Open the incident that these are parts of. It counts as announced."""
+        youngest = children[-1]
+        row = await self._session.execute(
+            _OPEN_PARENT,
+            {
+                "id": new_id(),
+                "tenant_id": root.tenant_id,
+                "since": min(each.since for each in children),
+                "error_code": youngest.error_code,
+                "error_message": youngest.error_message,
+                "scope": root.root.scope,
+                "origin": root.root.origin,
+                "affected": len(children),
+            },
+        )
+        parent = stored_incident(row.one())
+        await self._adopt(parent.id, [each.id for each in children], added=False)
+        return parent
+
+    async def adopt(self, parent_id: UUID, incident_ids: Sequence[UUID]) -> None:
+        """Make these parts of an open incident."""
+        await self._adopt(parent_id, incident_ids, added=True)
+
+    async def _adopt(self, parent_id: UUID, incident_ids: Sequence[UUID], *, added: bool) -> None:
+        await self._session.execute(
+            _ADOPT, {"parent_id": parent_id, "ids": list(incident_ids), "added": int(added)}
+        )
+
     async def list_reminders(self, every: timedelta, *, limit: int) -> Sequence[ReadyAlert]:
         """Outages that were told of, and of which nothing was said for so long."""
         rows = await self._session.execute(_REMINDERS, {"every": every, "limit": limit})
@@ -100,7 +197,12 @@ class Alerts:
         await self._session.execute(_PURGE_MUTES, {"age": age})
 
     async def mark_announced(self, incident_ids: Sequence[UUID]) -> None:
-        await self._session.execute(_MARK, {"ids": list(incident_ids)})
+        if incident_ids:
+            await self._session.execute(_MARK, {"ids": list(incident_ids)})
+
+
+def _key(root: RootOf) -> str:
+    return f"stella.incidents.{root.tenant_id}.{root.root.scope}.{root.root.origin}"
 
 
 def _ready(row: Any) -> ReadyAlert:
