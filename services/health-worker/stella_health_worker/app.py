@@ -10,6 +10,7 @@ import structlog
 
 from stella_health_worker.alerts import keep_alerts
 from stella_health_worker.breakers import Breakers
+from stella_health_worker.clock import DatabaseClock
 from stella_health_worker.handlers import Tools
 from stella_health_worker.lanes import Lanes
 from stella_health_worker.leases import Leases
@@ -88,6 +89,7 @@ async def work(
 ) -> None:
     """Consume checks until cancelled. What has been taken is finished, within the drain time."""
     async with AsyncExitStack() as stack:
+        clock = DatabaseClock()
         plugins = PluginHost(lambda: _known_plugins(database))
         egress = await stack.enter_async_context(
             open_egress(settings.egress_allow, send_traceparent=settings.send_traceparent)
@@ -97,6 +99,7 @@ async def work(
             secrets=SecretResolver(environment=settings.environment, folder=settings.secret_folder),
             egress=egress,
             worker=settings.worker_name,
+            now=clock.now,
         )
         recorder = Recorder(database, metrics)
         await stack.enter_async_context(recorder.running())
@@ -112,8 +115,9 @@ async def work(
             live=settings.concurrency,
             slow=settings.slow_concurrency,
             worker=settings.worker_name,
+            now=clock.now,
         )
-        tools = Tools(database=database, lanes=lanes, bus=bus)
+        tools = Tools(database=database, lanes=lanes, bus=bus, clock=clock)
         changes = await stack.enter_async_context(bus.subscribe(EVENTS, ["plugin.#"]))
         await stack.enter_async_context(
             taking(

@@ -14,6 +14,7 @@ import structlog
 
 from stella_contracts.errors import BusUnavailable
 from stella_contracts.messages import Finished, RunRequestedCheck, RunScheduledChecks
+from stella_health_worker.clock import DatabaseClock
 from stella_runtime.messaging.bus import Message
 from stella_runtime.messaging.topology import REPLIES
 from stella_runtime.persistence import Database
@@ -38,6 +39,7 @@ class Tools:
     database: Database
     lanes: Lanes
     bus: Publisher
+    clock: DatabaseClock
 
 
 async def run_scheduled_checks(command: RunScheduledChecks, tools: Tools) -> None:
@@ -57,6 +59,7 @@ async def _run_held(command: RunScheduledChecks, tools: Tools, *, slow: bool) ->
     if lost:
         log.info("checks_skipped", checks=lost, reason="lease_lost_or_removed")
     if targets:
+        tools.clock.hear(targets[0].read_at)
         await tools.lanes.run(targets, slow=slow)
 
 
@@ -72,6 +75,7 @@ async def run_requested_check(command: RunRequestedCheck, tools: Tools) -> None:
     if target is None:
         log.info("check_skipped", check_id=str(command.check_id), reason="answered_or_withdrawn")
         return
+    tools.clock.hear(target.read_at)
     await tools.lanes.run_now(target)
     await _tell(command, tools)
 

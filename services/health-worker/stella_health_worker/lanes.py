@@ -7,8 +7,8 @@ message is set aside when it would keep the rest of the queue waiting.
 """
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
@@ -68,6 +68,7 @@ class Lanes:
         live: int,
         slow: int,
         worker: str,
+        now: Callable[[], datetime],
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self._prober = prober
@@ -79,6 +80,7 @@ class Lanes:
         self.live = asyncio.Semaphore(live)
         self.slow = asyncio.Semaphore(slow)
         self._worker = worker
+        self._now = now
         self._patience_seconds = patience_seconds
         self._aside: dict[asyncio.Task[None], Run] = {}
         self._stopping = False
@@ -135,8 +137,7 @@ class Lanes:
         self._stopping = True
         if self._aside:
             await asyncio.wait(self._aside, timeout=seconds)
-        left = dict(self._aside)
-        if not left:
+        if not (left := dict(self._aside)):
             return
         await _cancelled(list(left))
         log.info("checks_handed_back", checks=len(left))
@@ -148,9 +149,9 @@ class Lanes:
     async def _run(self, run: Run) -> None:
         if not await self._enter(run):
             return
-        target, host = run.target, run.host
+        host = run.host
         try:
-            refusal = None if host is None else self._breakers.admit(host, target.tenant_id)
+            refusal = None if host is None else self._breakers.admit(host, run.target.tenant_id)
             outcome = None if refusal is not None else await self._in_lane(run)
         finally:
             self._limits.leave(run.keys)
@@ -222,8 +223,7 @@ class Lanes:
     async def _refuse(self, run: Run, refusal: Refusal) -> None:
         """The host was not asked: that is a result too, and its reason can be read."""
         self._counters.check_refused()
-        now = datetime.now(UTC)
-        run.stage = Stage.RECORDING
+        run.stage, now = Stage.RECORDING, self._now()
         await self._recorder.record(
             Outcome(
                 target=run.target,

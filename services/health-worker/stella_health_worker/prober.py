@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -86,12 +86,14 @@ class Prober:
         secrets: Secrets,
         egress: Egress,
         worker: str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._plugins = plugins
         self._secrets = secrets
         self._egress = egress
         self._worker = worker
+        self._now = now
         self._grace_seconds = grace_seconds
         self._tasks: set[asyncio.Task[HealthResult]] = set()
         self._abandoned: Counter[str] = Counter()
@@ -129,7 +131,7 @@ class Prober:
             connection=check.connection,
             latency_ms=round((ended - check.started) * 1000),
             steps=[scrubbed(step, check.scrubber) for step in check.steps.taken[:STEPS_LIMIT]],
-            checked_at=datetime.now(UTC),
+            checked_at=self._now(),
             worker=self._worker,
         )
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -120,6 +120,7 @@ class Worker:
             live=live,
             slow=slow,
             worker="tests",
+            now=lambda: datetime.now(UTC),
             patience_seconds=0.01,
         )
 

@@ -45,6 +45,8 @@ class Target:
     """The lease of a scheduled check; None for a requested one."""
     lease_seconds: float = math.inf
     """How long the lease still held when this was read."""
+    read_at: datetime | None = None
+    """When this was read, by the database's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class GroupCount:
 
 _TARGET_COLUMNS = """
     i.id, i.tenant_id, i.type, i.config_json, i.auth_ref_uri, i.check_timeout_seconds, i.version,
-    s.checks_done, s.connection, extract(epoch from s.next_check_at - now()) as lease_seconds
+    s.checks_done, s.connection, extract(epoch from s.next_check_at - now()) as lease_seconds,
+    now() as read_at
 """
 
 # A lease that was passed on, or a row that was paused or deleted since, gives no target.
@@ -341,6 +344,7 @@ def _target(row: Any, trigger: CheckTrigger) -> Target:
         connection=None if row.connection is None else Connection.model_validate(row.connection),
         lease_token=row.lease_token,
         lease_seconds=math.inf if row.lease_token is None else float(row.lease_seconds),
+        read_at=row.read_at,
     )
 
 
