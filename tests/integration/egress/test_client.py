@@ -5,6 +5,7 @@ import gzip
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
+import httpx
 import pytest
 import uvloop
 from tests.integration.egress.answering import (
@@ -160,3 +161,39 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
         while not condition():  # noqa: ASYNC110 - nothing tells of a closed connection
             await asyncio.sleep(0.01)
+
+
+async def test_answer_is_the_same_whether_or_not_a_plugin_hooks_into_httpx() -> None:
+    """A client without hooks takes a shorter way, on which nothing may be missing."""
+
+    async def ask(*, hooked: bool) -> httpx.Response:
+        async def look(_: httpx.Request) -> None: ...
+
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http.event_hooks = {"request": [look] if hooked else []}
+        return await http.get(server.url, auth=httpx.BasicAuth("robot", "password"))
+
+    answer = b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 5\r\n\r\nhello"
+    async with serving(saying(answer)) as server, open_egress(LOOPBACK) as egress:
+        short, long = await ask(hooked=False), await ask(hooked=True)
+
+    first, second = server.requests
+    assert first == second
+    assert b"\r\nAuthorization: Basic " in first
+    assert (short.status_code, short.headers, short.content, short.encoding) == (
+        (long.status_code, long.headers, long.content, long.encoding)
+    )
+    assert short.elapsed.total_seconds() > 0
+    assert short.next_request is not None
+    assert long.next_request is not None
+    assert short.next_request.url == long.next_request.url
+    assert (short.is_closed, short.is_stream_consumed) == (long.is_closed, long.is_stream_consumed)
+
+
+async def test_failure_names_its_request() -> None:
+    async with serving(saying(HELLO)) as server, open_egress(LOOPBACK) as egress:
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        with pytest.raises(httpx.LocalProtocolError) as failed:
+            await http.get(server.url, headers={"X-Broken": "a\r\nb"})
+
+    assert failed.value.request.url == server.url

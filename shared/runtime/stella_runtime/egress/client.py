@@ -1,7 +1,9 @@
 """Lends each check an httpx client that costs next to nothing to make."""
 
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
@@ -109,10 +111,44 @@ class _ClientOfACheck(httpx.AsyncClient):
     the state of the template is taken over, and what a plugin may change is copied.
     """
 
-    def __init__(self, template: httpx.AsyncClient, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, template: httpx.AsyncClient, transport: GuardedTransport) -> None:
         # Not super().__init__(), see above. Rests on the attributes of httpx 0.28.
         self.__dict__.update(vars(template))
-        self._transport = transport
+        self._transport = self._guarded = transport
         self._headers = httpx.Headers(template.headers)
         self._event_hooks: dict[str, list[Any]] = {"request": [], "response": []}
         self._cookies = _NoCookies()
+
+    async def send(
+        self,
+        request: httpx.Request,
+        *,
+        stream: bool = False,
+        auth: Any = httpx.USE_CLIENT_DEFAULT,
+        follow_redirects: Any = httpx.USE_CLIENT_DEFAULT,
+    ) -> httpx.Response:
+        """
+        As httpx does it, without the layers that a check has no use for.
+
+        Those of redirects, cookies, hooks, authentication in rounds and streams take it longer
+        than the request. Who wants one of them gets all of httpx.
+        """
+        is_plain = auth is httpx.USE_CLIENT_DEFAULT or auth is None or type(auth) is httpx.BasicAuth
+        wants_more = stream or follow_redirects is True or self.is_closed
+        if not is_plain or wants_more or self.auth or any(self._event_hooks.values()):
+            return await super().send(
+                request, stream=stream, auth=auth, follow_redirects=follow_redirects
+            )
+        if isinstance(auth, httpx.BasicAuth):
+            next(auth.auth_flow(request))
+        started = time.perf_counter()
+        try:
+            response = await self._guarded.answer(request)
+        except httpx.RequestError as error:
+            error.request = request
+            raise
+        response.elapsed = timedelta(seconds=time.perf_counter() - started)
+        response.default_encoding = self._default_encoding
+        if response.has_redirect_location:
+            response.next_request = self._build_redirect_request(request, response)
+        return response
