@@ -152,6 +152,7 @@ ROUTES = [
     ("POST", "/plugins/discover", "admin"),
     ("POST", "/integrations/plugins/discover", "admin"),
     ("GET", "/audit-logs", "admin"),
+    ("GET", "/audit-logs/verify", "admin"),
 ]
 
 
