@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.support.disk",
     "tests.support.rabbitmq",
     "tests.support.catalog",
+    "tests.support.history",
     "tests.support.processes",
     "tests.support.api",
     "tests.support.traces",

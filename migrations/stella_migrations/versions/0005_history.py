@@ -85,7 +85,9 @@ ROLLUPS = (
     begin
         insert into late_checks (tenant_id, integration_id, starting_at)
         values (new.tenant_id, new.integration_id, date_trunc('hour', new.checked_at, 'UTC'))
-        on conflict do nothing;
+        -- Not `do nothing`: who forgets the mark has to wait for us, or we make another one.
+        on conflict (tenant_id, integration_id, starting_at)
+            do update set starting_at = excluded.starting_at;
         return null;
     end $$
     """,

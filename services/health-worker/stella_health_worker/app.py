@@ -12,6 +12,7 @@ from stella_health_worker.alerts import keep_alerts
 from stella_health_worker.breakers import Breakers
 from stella_health_worker.clock import DatabaseClock
 from stella_health_worker.handlers import Tools
+from stella_health_worker.history import keep_history
 from stella_health_worker.lanes import Lanes
 from stella_health_worker.leases import Leases
 from stella_health_worker.limits import Limits
@@ -76,6 +77,7 @@ def parts(
             Scheduler(database, bus, metrics, lease_margin=settings.lease_margin).run(),
             keep_gauges(database, metrics),
             keep_alerts(database, reminder_seconds=settings.alert_reminder_seconds),
+            keep_history(settings, metrics),
             keep_queue_gauges(bus, metrics),
             keep_tidy(database, outbox_kept=timedelta(hours=settings.outbox_retention_hours)),
         ]

@@ -5,14 +5,16 @@ import socket
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from stella_runtime.settings import ProcessSettings
 
 LEAST_REMINDER_SECONDS = 300.0
+
+Days = Annotated[int, Field(ge=1, le=36500)]
 
 
 class HealthWorkerSettings(ProcessSettings):
@@ -48,6 +50,18 @@ class HealthWorkerSettings(ProcessSettings):
     alert_reminder_seconds: Annotated[float, Field(ge=0)] = Field(
         default=0, description="How often an open alert is repeated, from 300 on; 0: never."
     )
+    history_raw_days: Days = Field(
+        default=30, description="Days for which each check is kept; its day is dropped after that."
+    )
+    history_hourly_days: Days = Field(
+        default=400, description="Days for which the hourly roll-ups are kept, whole months."
+    )
+    history_daily_days: Days = Field(
+        default=1100, description="Days for which the daily roll-ups are kept, whole months."
+    )
+    history_transition_days: Days = Field(
+        default=1100, description="Days for which the changes of status are kept, whole months."
+    )
     egress_allow: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",
@@ -75,6 +89,15 @@ class HealthWorkerSettings(ProcessSettings):
         if 0 < value < LEAST_REMINDER_SECONDS:
             raise ValueError(f"It must be 0, or {LEAST_REMINDER_SECONDS:g} at least.")
         return value
+
+    @model_validator(mode="after")
+    def _coarser_is_kept_longer(self) -> Self:
+        if not self.history_raw_days <= self.history_hourly_days <= self.history_daily_days:
+            raise ValueError(
+                "Roll-ups outlive what they are made of: STELLA_HISTORY_RAW_DAYS is at most"
+                " STELLA_HISTORY_HOURLY_DAYS, and that at most STELLA_HISTORY_DAILY_DAYS."
+            )
+        return self
 
     @field_validator("egress_allow", mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What the scheduler does beside the schedule: gauges, partitions ahead, retention."""
+"""What the scheduler does beside the schedule: gauges, and an end to what has served."""
 
 import asyncio
 from collections import defaultdict
@@ -14,7 +14,6 @@ log = structlog.get_logger()
 
 GAUGE_SECONDS = 5.0
 TIDY_SECONDS = 3600.0
-PARTITION_DAYS_AHEAD = 7
 IDEMPOTENCY_KEYS_KEPT = timedelta(days=1)
 MUTES_KEPT = timedelta(days=30)
 """After their end. Who muted what stays in the audit log."""
@@ -46,7 +45,7 @@ async def measure(database: Database, metrics: Metrics) -> None:
 
 
 async def keep_tidy(database: Database, *, outbox_kept: timedelta) -> None:
-    """Make partitions ahead and delete what has served, until cancelled."""
+    """Delete what has served, until cancelled. The history has its own end: see `history`."""
     while True:
         try:
             await tidy(database, outbox_kept=outbox_kept)
@@ -58,8 +57,7 @@ async def keep_tidy(database: Database, *, outbox_kept: timedelta) -> None:
 async def tidy(database: Database, *, outbox_kept: timedelta) -> None:
     """One round. Safe to run in several processes at once."""
     async with database.system_transaction() as transaction:
-        made = await transaction.scheduling.make_partitions(PARTITION_DAYS_AHEAD)
         await transaction.outbox.purge(outbox_kept)
         await transaction.scheduling.purge_idempotency_keys(IDEMPOTENCY_KEYS_KEPT)
         await transaction.alerts.purge_mutes(MUTES_KEPT)
-    log.info("tidied", partitions_made=made)
+    log.info("tidied")

@@ -35,23 +35,6 @@ async def test_gauges_say_how_the_catalog_is(database: Database) -> None:
     assert "integration_outbox_messages 2.0" in lines
 
 
-async def test_partitions_that_are_missing_are_made(database: Database, database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        row = connection.execute(
-            "select max(inhrelid::regclass::text) from pg_inherits"
-            " where inhparent = 'health_checks'::regclass"
-            " and inhrelid <> 'health_checks_default'::regclass"
-        ).fetchone()
-        assert row is not None
-        connection.execute(f"drop table {row[0]}")
-
-    await tidy(database, outbox_kept=timedelta(days=1))
-
-    with psycopg.connect(database_url) as connection:
-        again = connection.execute("select to_regclass(%s) is not null", [row[0]]).fetchone()
-    assert again == (True,)
-
-
 @pytest.mark.invented_messages
 @pytest.mark.parametrize(("hours", "left"), [(24, 1), (48, 2), (0.5, 0)])
 async def test_what_has_served_is_deleted(

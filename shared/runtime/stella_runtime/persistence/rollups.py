@@ -61,14 +61,14 @@ class HistoryProgressRow(Base):
 # One statement, so that what is rolled up and what is not are of one snapshot: nothing is missed
 # and nothing counted twice. An hour is read from the checks if it is not rolled up yet, or if a
 # check of it came late; else from its roll-up.
-_COUNTS = """
+COUNTS = """
         count(*) filter (where h.status = 'healthy') as healthy,
         count(*) filter (where h.status = 'degraded') as degraded,
         count(*) filter (where h.status = 'unhealthy') as unhealthy,
         count(*) filter (where h.status = 'unknown') as unknown,
         sum(h.latency_ms) as latency_ms_total, max(h.latency_ms) as latency_ms_max
 """
-_STORED = "starting_at, healthy, degraded, unhealthy, unknown, latency_ms_total, latency_ms_max"
+STORED = "starting_at, healthy, degraded, unhealthy, unknown, latency_ms_total, latency_ms_max"
 _HOURS = f"""
     bounds as (
         select rolled_until, raw_since,
@@ -80,14 +80,14 @@ _HOURS = f"""
         where l.tenant_id = :tenant_id and l.integration_id = :integration_id
           and l.starting_at >= b.raw_since and l.starting_at < b.rolled_until),
     fresh as (
-        select date_trunc('hour', h.checked_at, 'UTC') as starting_at, {_COUNTS}
+        select date_trunc('hour', h.checked_at, 'UTC') as starting_at, {COUNTS}
         from health_checks h
         where h.tenant_id = :tenant_id and h.integration_id = :integration_id
           and h.checked_at >= (select greatest(rolled_until, since) from bounds)
           and h.checked_at < (select until from bounds)
         group by 1
         union all
-        select late.starting_at, {_COUNTS}
+        select late.starting_at, {COUNTS}
         from late join health_checks h
             on h.tenant_id = :tenant_id and h.integration_id = :integration_id
             and h.checked_at >= late.starting_at
@@ -107,13 +107,13 @@ _LIST_HOURS = text(
     f"""
     with {_HOURS}
     {_ANSWER} from (
-        (select {_STORED} from hourly_rollups r
+        (select {STORED} from hourly_rollups r
          where r.tenant_id = :tenant_id and r.integration_id = :integration_id
            and r.starting_at >= (select since from bounds)
            and r.starting_at < (select least(until, rolled_until) from bounds)
            and not exists (select 1 from late where late.starting_at = r.starting_at)
          order by r.starting_at desc limit :limit)
-        union all select {_STORED} from fresh) as hours
+        union all select {STORED} from fresh) as hours
     order by starting_at desc limit :limit
     """
 )
@@ -134,9 +134,9 @@ _LIST_DAYS = text(
         where r.starting_at >= (select since from bounds)
           and r.starting_at < (select least(until, rolled_until) from bounds)
           and not exists (select 1 from late where late.starting_at = r.starting_at)
-        union all select {_STORED} from fresh)
+        union all select {STORED} from fresh)
     {_ANSWER} from (
-        (select {_STORED} from daily_rollups r
+        (select {STORED} from daily_rollups r
          where r.tenant_id = :tenant_id and r.integration_id = :integration_id
            and r.starting_at >= (select since from bounds)
            and r.starting_at

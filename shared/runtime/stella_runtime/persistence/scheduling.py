@@ -244,7 +244,6 @@ _LATE = text(
     "select extract(epoch from now() - min(next_check_at)) from schedule_state"
     " where next_check_at <= now()"
 )
-_MAKE_PARTITIONS = text("select create_health_check_partitions(:days)")
 _PURGE_KEYS = text("delete from idempotency_keys where created_at < now() - cast(:age as interval)")
 
 
@@ -315,10 +314,6 @@ class Scheduling:
     async def seconds_late(self) -> float:
         """How long the check that is most overdue has been due."""
         return float(await self._session.scalar(_LATE) or 0)
-
-    async def make_partitions(self, days: int) -> int:
-        """Make the history's partitions of the days ahead, and say how many were missing."""
-        return int(await self._session.scalar(_MAKE_PARTITIONS, {"days": days}) or 0)
 
     async def purge_idempotency_keys(self, age: timedelta) -> None:
         await self._session.execute(_PURGE_KEYS, {"age": age})

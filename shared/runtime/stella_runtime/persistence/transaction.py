@@ -24,6 +24,7 @@ from stella_runtime.persistence.base import TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
 from stella_runtime.persistence.events import EventNews, Events
 from stella_runtime.persistence.health_checks import HealthChecks
+from stella_runtime.persistence.history_partitions import HistoryPartitions
 from stella_runtime.persistence.hub_conditions import HubConditions
 from stella_runtime.persistence.idempotency_keys import IdempotencyKeys
 from stella_runtime.persistence.incidents import Incidents
@@ -32,6 +33,7 @@ from stella_runtime.persistence.leases import Leases
 from stella_runtime.persistence.mutes import Mutes
 from stella_runtime.persistence.outbox import Outbox
 from stella_runtime.persistence.plugin_metadata import PluginMetadata
+from stella_runtime.persistence.rolling_up import RollingUp
 from stella_runtime.persistence.rollups import Rollups
 from stella_runtime.persistence.schedule_state import ScheduleState
 from stella_runtime.persistence.scheduling import Scheduling
@@ -135,6 +137,8 @@ class SystemTransaction:
         self.incidents = Incidents(session)
         self.alerts = Alerts(session)
         self.hub_conditions = HubConditions(session)
+        self.partitions = HistoryPartitions(session)
+        self.rolling_up = RollingUp(session)
 
 
 class Database:

@@ -29,6 +29,15 @@ class Group:
     counts: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class HistoryState:
+    """How the history is kept."""
+
+    default_rows: int
+    days_ahead: int
+    rollup_lag_seconds: float
+
+
 class Metrics:
     """The metrics of one process, on a registry of their own."""
 
@@ -151,6 +160,21 @@ class Metrics:
             "1 while the broker takes nothing from this process, as during a resource alarm.",
             registry=self.registry,
         )
+        self._history_default = Gauge(
+            "integration_history_default_rows",
+            "Checks in the default partition, since their day had none: 0 when all is well.",
+            registry=self.registry,
+        )
+        self._history_ahead = Gauge(
+            "integration_history_days_ahead",
+            "Days from tomorrow on that have a partition; -1 when today has none.",
+            registry=self.registry,
+        )
+        self._history_lag = Gauge(
+            "integration_history_rollup_lag_seconds",
+            "How long ago the first hour began that is not rolled up.",
+            registry=self.registry,
+        )
         self._requests = Histogram(
             "integration_http_request_seconds",
             "Requests by route and status.",
@@ -260,6 +284,11 @@ class Metrics:
 
     def event_stream_ended(self, reason: str) -> None:
         self._event_streams_ended.labels(reason).inc()
+
+    def history(self, state: HistoryState) -> None:
+        self._history_default.set(state.default_rows)
+        self._history_ahead.set(state.days_ahead)
+        self._history_lag.set(state.rollup_lag_seconds)
 
     def scan(self, outcome: str) -> None:
         self._scans.labels(outcome).inc()
