@@ -12,6 +12,7 @@ NOT_GRAB_BAGS = {Path("shared/runtime/stella_runtime/persistence/base.py")}  # S
 LONGEST = 500
 ASK_ABOVE = 300
 LONG_WITH_REASON = {
+    Path("shared/runtime/stella_runtime/telemetry/metrics.py"): "one list of every metric",
     Path("services/health-worker/stella_health_worker/recording.py"): "one batch, first to last",
     Path("extensions/cli/stella_cli/client.py"): "one API, each of its calls once",
     Path("services/api/stella_api/examples.py"): "one example of each answer",
