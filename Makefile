@@ -7,7 +7,7 @@ STAMP := $(VENV)/installed
 TYPED := shared services migrations deploy extensions $(wildcard plugins) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up down install test test-python test-unit lint format bench clean
+.PHONY: help up down install test test-python test-unit test-nightly lint format soak bench clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -41,6 +41,13 @@ lint: $(STAMP) ## Check format, lint, types, imports and house rules; needs no n
 format: $(STAMP) ## Put every file into the format that lint wants
 	@$(RUN) ruff check --fix-only --select I .
 	@$(RUN) ruff format .
+
+test-nightly: $(STAMP) ## Run the model-based test for as long as a night has time, then the soak
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest $(ARGS) tests/integration/model
+	@$(RUN) tests.soak
+
+soak: $(STAMP) ## Kill processes for ten minutes of ten thousand integrations, and count everything
+	@$(RUN) tests.soak $(ARGS)
 
 bench: $(STAMP) ## Measure, beside the peers, on this machine
 	@$(RUN) tests.bench $(ARGS)

@@ -1,5 +1,6 @@
 """Collects the fixtures of support; marks tests by folder, with what the folder may do."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,10 +34,11 @@ def _folder(path: Path) -> str:
 def pytest_configure(config: pytest.Config) -> None:
     # How long an example takes says something of the machine, and nothing of the code.
     hypothesis.settings.register_profile("untimed", deadline=None)
-    hypothesis.settings.load_profile("untimed")
     config.addinivalue_line(
         "markers", f"{INVENTED}: puts messages into the outbox that nobody would send"
     )
+    hypothesis.settings.register_profile("nightly", deadline=None)
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "untimed"))
     for folder in _SECONDS_OF_FOLDER:
         config.addinivalue_line("markers", f"{folder}: tests in tests/{folder}/")
 

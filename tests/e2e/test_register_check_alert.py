@@ -1,74 +1,18 @@
 """The page in ARCHITECTURE.md, executed: three services as processes, on RabbitMQ."""
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import aio_pika
 import httpx
 import psycopg
 import pytest
-from tests.support.documented import problems
 from tests.support.harbor_server import HarborServer, harbor_server
 from tests.support.processes import System
-
-from stella_runtime.messaging.topology import EVENTS
+from tests.support.subscriber import OPENED, RESOLVED, eventually, subscribed
 
 ALL = ("discovery", "api", "worker", "scheduler")
-
-
-class Subscriber:
-    """Somebody outside, with a queue of their own, who counts an event once by its id."""
-
-    def __init__(self) -> None:
-        self.events: dict[str, dict[str, Any]] = {}
-        self.undocumented: list[str] = []
-
-    def of(self, *types: str) -> list[dict[str, Any]]:
-        return [event for event in self.events.values() if event["type"] in types]
-
-    def alerts(self) -> list[str]:
-        return [each["type"] for each in self.of(OPENED, RESOLVED)]
-
-
-OPENED = "integration.alert.opened"
-RESOLVED = "integration.alert.resolved"
-
-
-@asynccontextmanager
-async def subscribed(amqp_url: str) -> AsyncIterator[Subscriber]:
-    subscriber = Subscriber()
-
-    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        async with message.process():
-            assert message.routing_key is not None
-            subscriber.undocumented += problems(EVENTS, message.routing_key, message.body)
-            event = json.loads(message.body)
-            subscriber.events.setdefault(event["id"], event)
-
-    async with await aio_pika.connect(amqp_url) as connection:
-        channel = await connection.channel()
-        exchange = await channel.get_exchange("stella.integrations.events")
-        queue = await channel.declare_queue("pager", durable=True)
-        await queue.bind(exchange, routing_key="integration.#")
-        await queue.consume(take)
-        yield subscriber
-        assert subscriber.undocumented == []
-
-
-async def eventually(
-    what: Callable[[], bool] | Callable[[], Awaitable[bool]], *, seconds: float = 30
-) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(seconds):
-        while True:
-            found = what()
-            if await found if isinstance(found, Awaitable) else found:
-                return
-            await asyncio.sleep(0.05)
 
 
 @dataclass

@@ -5,8 +5,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Service:
 class System:
     """Every service, started from the same settings as in production."""
 
-    environment: Mapping[str, str]
+    environment: dict[str, str]
     folder: Path
     signer: issuer.Issuer
     services: dict[str, Service] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class System:
         )
 
     async def start(self, *names: str) -> None:
-        """Start services, and return when each is ready."""
+        """Start services, and return when each is ready. `worker-2` is another worker."""
         for name in names:
             service = self.services.get(name) or Service(
                 name=name, port=_free_port(), log=self.folder / f"{name}.log"
@@ -73,7 +73,7 @@ class System:
             with service.log.open("ab") as log:
                 service.process = await asyncio.create_subprocess_exec(
                     sys.executable,
-                    *COMMANDS[name],
+                    *COMMANDS[name.partition("-")[0]],
                     env={**self.environment, "STELLA_PORT": str(service.port)},
                     stdout=log,
                     stderr=log,
@@ -83,6 +83,22 @@ class System:
     async def kill(self, name: str) -> None:
         """SIGKILL: no chance to finish anything."""
         await self._end(self.services[name], signal.SIGKILL)
+
+    def pid(self, name: str) -> int:
+        process = self.services[name].process
+        assert process is not None
+        return process.pid
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """SIGSTOP, and SIGCONT after the block: it does not know that time has passed."""
+        process = self.services[name].process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
 
     async def stop(self, name: str) -> int:
         """SIGTERM, and the exit code."""
@@ -137,9 +153,9 @@ async def authority() -> AsyncIterator[tuple[issuer.Issuer, str]]:
         yield signer, f"http://127.0.0.1:{port}/oauth/jwks"
 
 
-@pytest.fixture
-async def system(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterator[System]:
-    """The settings of a system whose services the test starts; all are stopped after it."""
+@asynccontextmanager
+async def running_system(database_url: str, amqp_url: str, folder: Path) -> AsyncIterator[System]:
+    """The settings of a system whose services the caller starts; all are stopped at the end."""
     async with authority() as (signer, keys_url):
         environment = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ
@@ -153,8 +169,15 @@ async def system(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncItera
             "STELLA_EGRESS_ALLOW": "127.0.0.0/8",
             "STELLA_BUILTIN_PLUGIN_PATH": str(Path("plugins").absolute()),
         }
-        running = System(environment=environment, folder=tmp_path, signer=signer)
+        running = System(environment=environment, folder=folder, signer=signer)
         try:
             yield running
         finally:
             await running.stop_all()
+
+
+@pytest.fixture
+async def system(database_url: str, amqp_url: str, tmp_path: Path) -> AsyncIterator[System]:
+    """As `running_system`, for one test."""
+    async with running_system(database_url, amqp_url, tmp_path) as running:
+        yield running

@@ -122,7 +122,7 @@ async def record_outcomes(
         with tracing.resumed(outcome.trace_headers):
             if (reason := await book.enter(outcome)) is not None:
                 metrics.stale(reason)
-    superseded = await _not_yet_stored(transaction, book.superseded)
+    superseded = await _not_yet_stored(transaction, book)
     if book.history or superseded:
         await scheduling.add_history([*book.history, *superseded])
     if book.counted:
@@ -141,13 +141,14 @@ async def record_outcomes(
         )
 
 
-async def _not_yet_stored(
-    transaction: SystemTransaction, outcomes: Sequence[Outcome]
-) -> Sequence[Outcome]:
-    if not outcomes:
+async def _not_yet_stored(transaction: SystemTransaction, book: "_Book") -> Sequence[Outcome]:
+    """What was found of former configurations, each check once, however often it came."""
+    if not book.superseded:
         return []
-    stored = await transaction.scheduling.already_stored(outcomes)
-    return [each for each in outcomes if each.target.check_id not in stored]
+    stored = await transaction.scheduling.already_stored(book.superseded)
+    stored |= {each.target.check_id for each in book.history}
+    found = {each.target.check_id: each for each in book.superseded}
+    return [each for check_id, each in found.items() if check_id not in stored]
 
 
 class _Book:

@@ -211,3 +211,17 @@ async def test_a_removed_integration_leaves_its_results_without_a_home(
     await record(database, outcome(gone, REFUSED))
 
     assert await announced(database) == []
+
+
+async def test_a_result_of_the_former_configuration_that_comes_twice_at_once_is_kept_once(
+    database: Database,
+) -> None:
+    integration = await register(database)
+    [target] = await claim(database)
+    await edit(database, integration.id, config={"endpoint": "https://elsewhere.test"})
+    found = outcome(target, REFUSED)
+    again = outcome(target, REFUSED)
+
+    await record(database, found, again)
+
+    assert await history_length(database, found) == 1

@@ -170,6 +170,8 @@ async def _reschedule(
         await transaction.schedule.restart(integration_id)
     elif changes.keys() & _CHANGES_SCHEDULE:
         await transaction.schedule.make_due(integration_id)
+    else:
+        await transaction.schedule.take_back(integration_id)
 
 
 async def _end_outage(transaction: Transaction, integration: Integration) -> UUID | None:

@@ -146,6 +146,18 @@ class ScheduleState:
         """Check at once, keeping what is known."""
         await self._set(integration_id, next_check_at=func.now(), slot_at=None)
 
+    async def take_back(self, integration_id: UUID) -> None:
+        """If a check is leased, lease it anew: what it finds will be of a former version."""
+        await self._session.execute(
+            update(ScheduleStateRow)
+            .where(
+                ScheduleStateRow.integration_id == integration_id,
+                ScheduleStateRow.slot_at.is_not(None),
+            )
+            .values(next_check_at=func.now(), slot_at=None)
+            .execution_options(synchronize_session=False)
+        )
+
     async def pause(self, integration_id: UUID) -> None:
         """Check no more. What is not looked at does not flap."""
         await self._set(

@@ -1,0 +1,1 @@
+"""Many integrations, several processes, little mercy: `make soak`."""
