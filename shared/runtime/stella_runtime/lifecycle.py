@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -98,6 +99,8 @@ def run_process(
         sys.stdout.write("The settings are complete.\n")
         sys.exit(0)
     configure_logging(settings.log_level, service=service)
+    # What the imports made stays to the end: the collector need not walk it again and again.
+    gc.freeze()
     try:
         uvloop.run(serve(settings))
     finally:
