@@ -45,7 +45,8 @@ class HarborPlugin:
     async def check_health(
         self, integration: IntegrationConfig, context: PluginContext
     ) -> HealthResult:
-        root = HarborSettings.model_validate(integration.settings).api_root
+        known = integration.connection and integration.connection.api_root
+        root = known or HarborSettings.model_validate(integration.settings).api_root
         login = login_of(context.secret) if context.secret else None
 
         with context.steps.step("request"):

@@ -207,6 +207,7 @@ class Prober:
             provider_type=target.provider_type,
             settings=target.config,
             checks_before=target.checks_before,
+            connection=check.connection or target.connection,
         )
         try:
             result = await loaded.plugin.check_health(integration, context)

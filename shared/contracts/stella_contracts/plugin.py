@@ -64,6 +64,9 @@ class IntegrationConfig:
     checks_before: int = 0
     """How many checks of this configuration were counted before this one."""
 
+    connection: Connection | None = None
+    """What `validate_config` made of `settings`, so that a check need not do it again."""
+
 
 @dataclass(frozen=True, slots=True)
 class ValidationResult:

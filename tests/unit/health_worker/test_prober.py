@@ -57,7 +57,7 @@ async def test_plugin_is_told_what_it_checks() -> None:
     await probe(behave, WITH_SECRET)
 
     integration, context = told[0]
-    assert integration == IntegrationConfig(UUID(int=2), "harbor", TARGET.config, 7)
+    assert integration == IntegrationConfig(UUID(int=2), "harbor", TARGET.config, 7, KNOWN)
     assert context.secret is not None
     assert context.secret.value == SECRET
     assert started + 5 <= context.deadline <= started + 10
