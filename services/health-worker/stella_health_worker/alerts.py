@@ -8,6 +8,7 @@ import structlog
 from stella_contracts.errors import Unavailable
 from stella_contracts.messages import EventType
 from stella_health_worker.announcing import ANNOUNCE_LIMIT, SERVICE, announce_alerts
+from stella_health_worker.hub_conditions import forget_the_gone
 from stella_runtime.alerting import Alerting
 from stella_runtime.persistence import Database
 
@@ -21,6 +22,7 @@ async def keep_alerts(database: Database, *, reminder_seconds: float) -> None:
     while True:
         try:
             await announce_held(database)
+            await forget_the_gone(database)
             if reminder_seconds:
                 await remind(database, timedelta(seconds=reminder_seconds))
         except Unavailable as error:

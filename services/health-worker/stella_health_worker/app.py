@@ -10,12 +10,14 @@ import structlog
 
 from stella_health_worker.alerts import keep_alerts
 from stella_health_worker.breakers import Breakers
+from stella_health_worker.canary import Canary
 from stella_health_worker.clock import DatabaseClock
 from stella_health_worker.handlers import Tools
 from stella_health_worker.history import keep_history
 from stella_health_worker.lanes import Lanes
 from stella_health_worker.leases import Leases
 from stella_health_worker.limits import Limits
+from stella_health_worker.own_health import OwnHealth
 from stella_health_worker.prober import Prober
 from stella_health_worker.queues import keep_queue_gauges
 from stella_health_worker.recording import Recorder
@@ -105,14 +107,24 @@ async def work(
         )
         recorder = Recorder(database, metrics)
         await stack.enter_async_context(recorder.running())
+        loop_time = asyncio.get_running_loop().time
+        own_health = OwnHealth(
+            prober,
+            recorder,
+            canary=Canary(settings.egress_canary, loop_time) if settings.egress_canary else None,
+            gauges=metrics,
+            worker=settings.worker_name,
+            now=loop_time,
+        )
+        await stack.enter_async_context(own_health.telling(database))
         lanes = Lanes(
-            prober=prober,
-            recorder=recorder,
+            prober=own_health,
+            recorder=own_health,
             leases=Leases(database, margin=settings.lease_margin),
             limits=Limits(
                 per_host=settings.host_concurrency, per_tenant=settings.tenant_concurrency
             ),
-            breakers=Breakers(asyncio.get_running_loop().time, on_change=metrics.hosts_shut_out),
+            breakers=Breakers(loop_time, on_change=metrics.hosts_shut_out),
             counters=metrics,
             live=settings.concurrency,
             slow=settings.slow_concurrency,

@@ -66,6 +66,11 @@ class HealthWorkerSettings(ProcessSettings):
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",
     )
+    egress_canary: Annotated[tuple[tuple[str, int], ...], NoDecode] = Field(
+        default=(),
+        max_length=10,
+        description="host:port, parted by commas: while none answers, failures are our own.",
+    )
     send_traceparent: bool = Field(
         default=False,
         description="Whether checks tell the tools their trace, in the header traceparent.",
@@ -98,6 +103,21 @@ class HealthWorkerSettings(ProcessSettings):
                 " STELLA_HISTORY_HOURLY_DAYS, and that at most STELLA_HISTORY_DAILY_DAYS."
             )
         return self
+
+    @field_validator("egress_canary", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip().rpartition(":") for part in value.split(",") if part.strip()]
+        return tuple((host.strip("[]"), port) for host, _, port in parts)
+
+    @field_validator("egress_canary")
+    @classmethod
+    def _complete(cls, value: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
+        if any(not host or not 0 < port < 65536 for host, port in value):
+            raise ValueError("Write each as host:port, such as example.com:443.")
+        return value
 
     @field_validator("egress_allow", mode="before")
     @classmethod

@@ -13,6 +13,12 @@ AUTH_REJECTIONS = 2
 """So many rejections in a row, each with a freshly resolved secret, are an outage at once."""
 
 
+_OURS = frozenset(
+    {ErrorCode.DNS, ErrorCode.CONNECT, ErrorCode.TIMEOUT, ErrorCode.SECRET_UNRESOLVABLE}
+)
+"""Unknown with one of these, it is our own failure: see `own_health.py`."""
+
+
 class IncidentStep(Enum):
     """What happens to the incident of an integration."""
 
@@ -55,8 +61,11 @@ def judge(before: Standing, result: HealthResult, checked_at: datetime) -> Verdi
     Decide by hysteresis.
 
     A success counts toward healthy, a failure toward unhealthy. Being limited by the provider
-    counts for neither. What cannot be checked is unknown, and nobody's outage.
+    counts for neither. What cannot be checked is unknown, and nobody's outage. What failed
+    on our side says nothing.
     """
+    if result.status is HealthStatus.UNKNOWN and result.error_code in _OURS:
+        return _unchanged(before)
     if result.error_code is ErrorCode.NOT_SUPPORTED or result.status is HealthStatus.UNKNOWN:
         return _settled(before, IntegrationStatus.UNKNOWN, failures=0, successes=0)
     if result.error_code is ErrorCode.RATE_LIMITED:
@@ -64,6 +73,17 @@ def judge(before: Standing, result: HealthResult, checked_at: datetime) -> Verdi
     if result.status is HealthStatus.UNHEALTHY:
         return _failed(before, result, checked_at)
     return _succeeded(before, IntegrationStatus(result.status))
+
+
+def _unchanged(before: Standing) -> Verdict:
+    return Verdict(
+        status=before.status,
+        failures=before.failures,
+        successes=before.successes,
+        failing_since=before.failing_since,
+        recheck_seconds=None,
+        incident=IncidentStep.NONE,
+    )
 
 
 def _limited(before: Standing, result: HealthResult) -> Verdict:

@@ -29,6 +29,10 @@ class EventType(StrEnum):
     ALERT_OPENED = "integration.alert.opened"
     ALERT_REMINDER = "integration.alert.reminder"
     ALERT_RESOLVED = "integration.alert.resolved"
+    HUB_EGRESS_LOST = "hub.egress.lost"
+    HUB_EGRESS_RESTORED = "hub.egress.restored"
+    HUB_VAULT_LOST = "hub.vault.lost"
+    HUB_VAULT_RESTORED = "hub.vault.restored"
     PLUGIN_REGISTERED = "plugin.registered"
     PLUGIN_UPDATED = "plugin.updated"
     PLUGIN_QUARANTINED = "plugin.quarantined"
@@ -124,7 +128,23 @@ class PluginChange(Answer):
     reason: str | None = None
 
 
-EventData = IntegrationChange | HealthChange | HealthFlapping | Alert | PluginChange
+class HubCondition(Answer):
+    """
+    Data of the events about the hub itself, `hub.egress.*` and `hub.vault.*`.
+
+    What fails meanwhile is recorded as unknown, and is nobody's outage.
+    """
+
+    condition: str
+    """`egress`, or `vault:` and its name."""
+    vault: str | None = None
+    worker: str | None = None
+    """The first that saw it, or the last."""
+    reason: str | None = None
+    since: UtcDatetime
+
+
+EventData = IntegrationChange | HealthChange | HealthFlapping | Alert | HubCondition | PluginChange
 
 DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.INTEGRATION_CREATED: IntegrationChange,
@@ -136,6 +156,10 @@ DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.ALERT_OPENED: Alert,
     EventType.ALERT_REMINDER: Alert,
     EventType.ALERT_RESOLVED: Alert,
+    EventType.HUB_EGRESS_LOST: HubCondition,
+    EventType.HUB_EGRESS_RESTORED: HubCondition,
+    EventType.HUB_VAULT_LOST: HubCondition,
+    EventType.HUB_VAULT_RESTORED: HubCondition,
     EventType.PLUGIN_REGISTERED: PluginChange,
     EventType.PLUGIN_UPDATED: PluginChange,
     EventType.PLUGIN_QUARANTINED: PluginChange,
@@ -193,6 +217,8 @@ class Event(Answer):
 def _subject_of(data: EventData) -> str:
     if isinstance(data, PluginChange):
         return data.plugin_id
+    if isinstance(data, HubCondition):
+        return data.condition
     if isinstance(data, Alert) and data.integration_id is None:
         return str(data.incident_id)
     return str(data.integration_id)

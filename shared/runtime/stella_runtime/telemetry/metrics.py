@@ -115,6 +115,12 @@ class Metrics:
             "Breakers that are open in this worker: hosts that are not asked for a while.",
             registry=self.registry,
         )
+        self._hub_condition = Gauge(
+            "integration_hub_condition",
+            "1 while this worker has no way out (egress) or can read nothing from a vault.",
+            ["condition"],
+            registry=self.registry,
+        )
         self._missed_slots = Counter(
             "integration_missed_slots",
             "Slots of the schedule that passed without a check of their own.",
@@ -236,6 +242,9 @@ class Metrics:
 
     def hosts_shut_out(self, breakers: int) -> None:
         self._shut_out.set(breakers)
+
+    def hub_condition(self, condition: str, *, is_so: bool) -> None:
+        self._hub_condition.labels(condition).set(is_so)
 
     def missed_slots(self, slots: int) -> None:
         self._missed_slots.inc(slots)
