@@ -103,7 +103,7 @@ class Api:
 
 async def serve(settings: ApiSettings) -> None:
     """Run until a signal: stop taking requests, finish those that run, close."""
-    metrics = Metrics()
+    metrics = Metrics(tenants=settings.metrics_tenants)
     engine = open_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,

@@ -77,7 +77,7 @@ class Discovery:
 
 async def serve(settings: DiscoverySettings) -> None:
     """Run until a signal, or with `once` until the paths were scanned."""
-    metrics = Metrics()
+    metrics = Metrics(tenants=settings.metrics_tenants)
     engine = open_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,

@@ -43,7 +43,7 @@ log = structlog.get_logger()
 
 async def serve(settings: HealthWorkerSettings) -> None:
     """Run the roles that the settings name, until a signal."""
-    metrics = Metrics()
+    metrics = Metrics(tenants=settings.metrics_tenants)
     engine = open_engine(
         settings.database_url.get_secret_value(),
         pool_size=settings.database_pool_size,
@@ -104,6 +104,7 @@ async def work(
             egress=egress,
             worker=settings.worker_name,
             now=clock.now,
+            crashed=metrics.plugin_crashed,
         )
         recorder = Recorder(database, metrics)
         await stack.enter_async_context(recorder.running())

@@ -74,6 +74,7 @@ class _Check:
     secret_values: list[str] = field(default_factory=list)
     connection: Connection | None = None
     started: float = field(default_factory=time.perf_counter)
+    crashed: bool = False
 
 
 class Prober:
@@ -88,8 +89,10 @@ class Prober:
         worker: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         grace_seconds: float = GRACE_SECONDS,
+        crashed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._plugins = plugins
+        self._crashed = crashed
         self._secrets = secrets
         self._egress = egress
         self._worker = worker
@@ -125,6 +128,8 @@ class Prober:
         finally:
             await self._end(task, target)
         result = _found(task, check) if in_time else timed_out(target.timeout_seconds)
+        if check.crashed or not task.done():
+            self._crashed(target.provider_type)
         return Outcome(
             target=target,
             result=normalised(result, check.scrubber),
@@ -270,6 +275,7 @@ def _found(task: asyncio.Task[HealthResult], check: _Check) -> HealthResult:
 
 def _broken(check: _Check, error: BaseException) -> HealthResult:
     """The name of the exception and not its text, which may hold the secret."""
+    check.crashed = True
     place = error.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -8,7 +8,8 @@ import structlog
 
 from stella_contracts.errors import Unavailable
 from stella_runtime.persistence import Database
-from stella_runtime.telemetry.metrics import Group, Metrics
+from stella_runtime.telemetry.metrics import Metrics
+from stella_runtime.telemetry.tenant_labels import Group
 
 log = structlog.get_logger()
 

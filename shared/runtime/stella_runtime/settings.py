@@ -29,6 +29,10 @@ class ProcessSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
     )
+    metrics_tenants: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=500,
+        description="Tenants with metrics of their own; those beyond share the label `_other`.",
+    )
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = Field(
         default=25, description="How long what runs may take to finish after SIGTERM."
     )

@@ -132,6 +132,7 @@ def a_prober(
     validated: object = None,
     secret_fields: list[str] | None = None,
     secrets: Secrets | None = None,
+    crashed: Callable[[str], None] = lambda _: None,
 ) -> Prober:
     manifest = Manifest(
         id="harbor",
@@ -149,6 +150,7 @@ def a_prober(
         egress=NoEgress(),
         worker="worker-1",
         grace_seconds=0.05,
+        crashed=crashed,
     )
 
 

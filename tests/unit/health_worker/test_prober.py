@@ -351,3 +351,21 @@ async def test_what_is_well_is_logged_where_someone_asked(
         await probe(target=replace(TARGET, trigger=trigger))
 
     assert [line["log_level"] for line in logged] == [level]
+
+
+@pytest.mark.parametrize(
+    ("behave", "crashes"),
+    [
+        pytest.param(raising(ZeroDivisionError()), ["harbor"], id="it raises"),
+        pytest.param(raising(SystemExit(1)), ["harbor"], id="it would end the process"),
+        pytest.param(raising(CheckFailed(ErrorCode.TLS, "x")), [], id="it finds a failure"),
+        pytest.param(raising(httpx.ConnectError("x")), [], id="the tool does not answer"),
+        pytest.param(returning(HealthResult.healthy()), [], id="all is well"),
+    ],
+)
+async def test_a_crash_of_the_plugin_is_counted(behave: Behaviour, crashes: list[str]) -> None:
+    counted: list[str] = []
+
+    await probe(behave, crashed=counted.append)
+
+    assert counted == crashes

@@ -1,7 +1,6 @@
 """Every metric of the system: its name, labels and buckets."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -9,8 +8,11 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
+
+from stella_runtime.telemetry.tenant_labels import TENANTS, Group, TenantLabels
 
 _LATENCY_MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000)
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -19,14 +21,8 @@ _QUEUE_SECONDS = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 # Of a group the worst is shown. What is not known or switched off is nobody's outage.
 _VALUE_OF_STATUS = {"healthy": 1.0, "degraded": 0.5, "unhealthy": 0.0}
 
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """How many integrations of one type and tenant have each status."""
-
-    provider_type: str
-    tenant_id: str
-    counts: Mapping[str, int]
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_OTHER_METHOD = "_other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +39,12 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST
 
-    def __init__(self) -> None:
+    def __init__(self, *, tenants: int = TENANTS) -> None:
+        """`tenants`: how many have series of their own; those beyond share one label."""
+        # When a series was made: one more series for each, which nobody reads.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._tenants = TenantLabels(tenants)
         self._health_status = Gauge(
             "integration_health_status",
             "Worst status of the integrations of a type and tenant: 1 healthy, 0.5 degraded, "
@@ -202,6 +202,12 @@ class Metrics:
         self._scans = Counter(
             "plugin_scans", "Scans of the plugin paths.", ["outcome"], registry=self.registry
         )
+        self._crashes = Counter(
+            "plugin_crashes",
+            "Checks in which a plugin raised what it may not, or would not be cancelled.",
+            ["type"],
+            registry=self.registry,
+        )
         self._plugins = Gauge(
             "plugins_known", "Plugins by state.", ["state"], registry=self.registry
         )
@@ -210,7 +216,8 @@ class Metrics:
         self._crud.labels(action).inc()
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).observe(seconds)
+        known = method if method in _METHODS else _OTHER_METHOD
+        self._requests.labels(known, route, str(status)).observe(seconds)
 
     def check(
         self,
@@ -223,7 +230,8 @@ class Metrics:
         latency_ms: float,
     ) -> None:
         self._checks.labels(provider_type, status, error_code or "", trigger).inc()
-        self._health_latency.labels(provider_type, tenant_id).observe(latency_ms)
+        tenant = self._tenants.of(tenant_id)
+        self._health_latency.labels(provider_type, tenant).observe(latency_ms)
 
     def stale(self, reason: str) -> None:
         self._stale.labels(reason).inc()
@@ -279,7 +287,7 @@ class Metrics:
         """Replace the health of every group: one that is gone must not stay as it was."""
         self._health_status.clear()
         self._health_integrations.clear()
-        for group in groups:
+        for group in self._tenants.folded(groups):
             for status, count in group.counts.items():
                 self._health_integrations.labels(group.provider_type, group.tenant_id, status).set(
                     count
@@ -301,6 +309,9 @@ class Metrics:
 
     def scan(self, outcome: str) -> None:
         self._scans.labels(outcome).inc()
+
+    def plugin_crashed(self, provider_type: str) -> None:
+        self._crashes.labels(provider_type).inc()
 
     def plugins(self, counts: Mapping[str, int]) -> None:
         self._plugins.clear()
