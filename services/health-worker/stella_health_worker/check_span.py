@@ -1,9 +1,13 @@
 """What a health check is called in logs, and the step of a trace that it is."""
 
-from stella_contracts.health import CheckTrigger
-from stella_runtime.persistence.scheduling import Target
+import structlog
+
+from stella_contracts.health import CheckTrigger, HealthStatus
+from stella_runtime.persistence.scheduling import Outcome, Target
 from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.spans import UNRECORDED, Span
+
+log = structlog.get_logger()
 
 
 def about(target: Target) -> dict[str, str]:
@@ -35,4 +39,18 @@ def check_span(target: Target) -> Span:
         action="health_check",
         check_id=str(target.check_id),
         trigger=target.trigger.value,
+    )
+
+
+def tell(outcome: Outcome) -> None:
+    """Its one line when it has ended."""
+    target, result = outcome.target, outcome.result
+    quiet = result.status is HealthStatus.HEALTHY and target.trigger is CheckTrigger.SCHEDULE
+    # At a few thousand a second, the lines of what is well would cost more than the checks.
+    (log.debug if quiet else log.info)(
+        "health_checked",
+        **about(target),
+        status=result.status.value,
+        error_code=result.error_code and result.error_code.value,
+        latency_ms=outcome.latency_ms,
     )

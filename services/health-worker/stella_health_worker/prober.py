@@ -14,7 +14,7 @@ import structlog
 
 from stella_contracts.errors import PluginUnavailable
 from stella_contracts.failures import failure_of, result_of
-from stella_contracts.health import CheckTrigger, ErrorCode, HealthResult, HealthStatus
+from stella_contracts.health import ErrorCode, HealthResult
 from stella_contracts.integrations import Connection
 from stella_contracts.manifest import Manifest
 from stella_contracts.plugin import (
@@ -26,7 +26,7 @@ from stella_contracts.plugin import (
     Steps,
     ValidationResult,
 )
-from stella_health_worker.check_span import about, check_span
+from stella_health_worker.check_span import about, check_span, tell
 from stella_health_worker.credentials import Secrets, read_secret
 from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
 from stella_health_worker.scrubbing import PluginLog, Scrubber
@@ -111,7 +111,7 @@ class Prober:
         with check_span(target) as span:
             outcome = await self._probe(target)
             span.set(status=outcome.result.status.value, error_code=outcome.result.error_code)
-            _tell(outcome)
+            tell(outcome)
         return outcome
 
     async def _probe(self, target: Target) -> Outcome:
@@ -287,16 +287,3 @@ def _broken(check: _Check, error: BaseException) -> HealthResult:
         line=place and place.tb_lineno,
     )
     return raised(error)
-
-
-def _tell(outcome: Outcome) -> None:
-    target, result = outcome.target, outcome.result
-    quiet = result.status is HealthStatus.HEALTHY and target.trigger is CheckTrigger.SCHEDULE
-    # At a few thousand a second, the lines of what is well would cost more than the checks.
-    (log.debug if quiet else log.info)(
-        "health_checked",
-        **about(target),
-        status=result.status.value,
-        error_code=result.error_code and result.error_code.value,
-        latency_ms=outcome.latency_ms,
-    )
