@@ -1,6 +1,7 @@
 """Every metric of the system: its name, labels and buckets."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
