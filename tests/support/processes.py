@@ -63,8 +63,12 @@ class System:
             timeout=40,
         )
 
-    async def start(self, *names: str) -> None:
-        """Start services, and return when each is ready. `worker-2` is another worker."""
+    async def start(self, *names: str, **settings: str) -> None:
+        """
+        Start services, and return when each is ready.
+
+        `worker-b` is another worker. Settings are environment variables of theirs.
+        """
         for name in names:
             service = self.services.get(name) or Service(
                 name=name, port=_free_port(), log=self.folder / f"{name}.log"
@@ -74,11 +78,16 @@ class System:
                 service.process = await asyncio.create_subprocess_exec(
                     sys.executable,
                     *COMMANDS[name.partition("-")[0]],
-                    env={**self.environment, "STELLA_PORT": str(service.port)},
+                    env={**self.environment, **settings, "STELLA_PORT": str(service.port)},
                     stdout=log,
                     stderr=log,
                 )
         await asyncio.gather(*(self._ready(self.services[name]) for name in names))
+
+    async def metrics(self, name: str) -> str:
+        """What a service says of itself now."""
+        async with httpx.AsyncClient(timeout=10) as http:
+            return (await http.get(f"{self.services[name].url}/metrics")).text
 
     async def kill(self, name: str) -> None:
         """SIGKILL: no chance to finish anything."""

@@ -51,6 +51,7 @@ class Leases(Protocol):
 class Counters(Protocol):
     def check_refused(self) -> None: ...
     def check_given_up(self, reason: str) -> None: ...
+    def checks_aside(self, checks: int) -> None: ...
 
 
 class Lanes:
@@ -84,11 +85,6 @@ class Lanes:
         self._patience_seconds = patience_seconds
         self._aside: dict[asyncio.Task[None], Run] = {}
         self._stopping = False
-
-    @property
-    def aside(self) -> int:
-        """How many checks run whose message is settled."""
-        return len(self._aside)
 
     async def run(self, targets: Sequence[Target], *, slow: bool = False) -> None:
         """
@@ -263,6 +259,7 @@ class Lanes:
             if run.target.integration_id not in held:
                 # Paused, changed or claimed again: nobody waits for what it would find.
                 task.cancel()
+        self._counters.checks_aside(len(self._aside))
         return True
 
     def _is_slow(self, run: Run, now: float) -> bool:
@@ -282,6 +279,7 @@ class Lanes:
 
     def _ended_aside(self, task: asyncio.Task[None]) -> None:
         run = self._aside.pop(task)
+        self._counters.checks_aside(len(self._aside))
         if task.cancelled() or (error := task.exception()) is None:
             return
         self._counters.check_given_up("not_stored")

@@ -111,6 +111,11 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._aside = Gauge(
+            "integration_checks_aside",
+            "Checks of slow targets that go on while their message is settled, by their lease.",
+            registry=self.registry,
+        )
         self._shut_out = Gauge(
             "integration_hosts_shut_out",
             "Breakers that are open in this worker: hosts that are not asked for a while.",
@@ -248,6 +253,9 @@ class Metrics:
 
     def check_given_up(self, reason: str) -> None:
         self._given_up.labels(reason).inc()
+
+    def checks_aside(self, checks: int) -> None:
+        self._aside.set(checks)
 
     def hosts_shut_out(self, breakers: int) -> None:
         self._shut_out.set(breakers)
