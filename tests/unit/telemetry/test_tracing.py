@@ -30,6 +30,10 @@ def _nothing_recorded_afterwards(monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     stop_tracing()
 
 
+def sampled(headers: dict[str, str]) -> bool:
+    return bool(int(headers["traceparent"][-2:], 16) & 1)
+
+
 def test_a_step_is_below_the_one_that_it_is_taken_in(traces: Traces) -> None:
     with tracing.span("outer"), tracing.span("inner"):
         pass
@@ -178,6 +182,24 @@ def test_variables_may_switch_it_off(
 
     with tracing.span("step"):
         assert tracing.trace_id() is None
+
+
+def test_whoever_begins_a_trace_decides_and_the_ratio_is_for_those_that_begin_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0")
+    configure_tracing("tests")
+
+    with tracing.new_trace("begun here"), tracing.span("below"):
+        assert not sampled(tracing.carried())
+    with tracing.receiving({"traceparent": PARENT}, destination="queue"):
+        assert sampled(tracing.carried())
+
+    stop_tracing()
+    shown = [json.loads(line)["name"] for line in capsys.readouterr().out.splitlines()]
+    assert shown == ["process queue"]
 
 
 def test_the_console_shows_a_span_a_line(
