@@ -16,7 +16,14 @@ from stella_cli.failures import ServerFailed
 from stella_cli.replies import Reply, raise_for_failure, read
 from stella_contracts.audit import AuditPage
 from stella_contracts.failures import failure_of
-from stella_contracts.health import Check, CheckAccepted, FinishedCheck, Health, IntegrationStatus
+from stella_contracts.health import (
+    Check,
+    CheckAccepted,
+    FinishedCheck,
+    Health,
+    IntegrationStatus,
+    TransitionPage,
+)
 from stella_contracts.integrations import (
     Integration,
     IntegrationCreate,
@@ -37,11 +44,12 @@ MOST_PAGES = 5000
 
 _PREFIX = "/api/v1"
 _VALUE = TypeVar("_VALUE")
-_PAGE = TypeVar("_PAGE", IntegrationPage, AuditPage, MutePage)
+_PAGE = TypeVar("_PAGE", IntegrationPage, AuditPage, MutePage, TransitionPage)
 
 _INTEGRATION = TypeAdapter(Integration)
 _INTEGRATIONS = TypeAdapter(IntegrationPage)
 _HEALTH = TypeAdapter(Health)
+_TRANSITIONS = TypeAdapter(TransitionPage)
 _CHECK: TypeAdapter[Check] = TypeAdapter(Check)
 _CHECK_ASKED: TypeAdapter[FinishedCheck | CheckAccepted] = TypeAdapter(
     FinishedCheck | CheckAccepted
@@ -143,8 +151,28 @@ class Client:
     def get_check(self, integration_id: UUID, check_id: UUID) -> Reply[Check]:
         return self._get(f"/integrations/{integration_id}/health-checks/{check_id}", _CHECK)
 
-    def get_health(self, integration_id: UUID, *, limit: int | None = None) -> Reply[Health]:
-        return self._get(f"/integrations/{integration_id}/health", _HEALTH, {"limit": limit})
+    def get_health(
+        self,
+        integration_id: UUID,
+        *,
+        resolution: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int | None = None,
+    ) -> Reply[Health]:
+        query = {
+            "resolution": resolution,
+            "from": since.isoformat() if since else None,
+            "to": until.isoformat() if until else None,
+            "limit": limit,
+        }
+        return self._get(f"/integrations/{integration_id}/health", _HEALTH, query)
+
+    def list_transitions(
+        self, integration_id: UUID, *, limit: int | None, cursor: str | None
+    ) -> Reply[TransitionPage]:
+        path = f"/integrations/{integration_id}/transitions"
+        return self._get(path, _TRANSITIONS, {"limit": limit, "cursor": cursor})
 
     def list_plugins(self) -> Reply[PluginList]:
         return self._get("/plugins", _PLUGINS)

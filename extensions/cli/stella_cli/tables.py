@@ -38,7 +38,7 @@ def status_text(status: str) -> Text:
 
 
 def integration_table(integrations: Sequence[Integration]) -> Table:
-    table = _table("NAME", "TYPE", "STATUS", "TAGS", "INTERVAL", "ID")
+    table = new_table("NAME", "TYPE", "STATUS", "TAGS", "INTERVAL", "ID")
     for each in integrations:
         table.add_row(
             plain(each.name),
@@ -121,7 +121,7 @@ def health_fields(name: str, health: Health) -> Table:
 
 
 def history_table(checks: Sequence[FinishedCheck]) -> Table:
-    table = _table("CHECKED", "STATUS", "LATENCY", "TRIGGER", "ERROR", "MESSAGE")
+    table = new_table("CHECKED", "STATUS", "LATENCY", "TRIGGER", "ERROR", "MESSAGE")
     for each in checks:
         table.add_row(
             moment(each.checked_at),
@@ -164,7 +164,7 @@ def event_line(event: Any) -> Text:
 
 
 def plugin_table(plugins: Sequence[Plugin]) -> Table:
-    table = _table("TYPE", "NAME", "VERSION", "STATE", "TRUST", "CAPABILITIES", "ERROR")
+    table = new_table("TYPE", "NAME", "VERSION", "STATE", "TRUST", "CAPABILITIES", "ERROR")
     for each in plugins:
         table.add_row(
             plain(each.type or "-"),
@@ -202,7 +202,7 @@ def schema_table(schema: dict[str, Any]) -> Table:
     """The fields of a config schema's first level."""
     properties = schema.get("properties")
     required = schema.get("required") or []
-    table = _table("CONFIG", "TYPE", "REQUIRED", "MEANING")
+    table = new_table("CONFIG", "TYPE", "REQUIRED", "MEANING")
     for name, rule in (properties if isinstance(properties, dict) else {}).items():
         told = rule if isinstance(rule, dict) else {}
         table.add_row(
@@ -225,7 +225,7 @@ def scan_fields(summary: ScanSummary) -> Table:
 
 
 def audit_table(entries: Sequence[AuditEntry]) -> Table:
-    table = _table("TIME", "ACTOR", "ACTION", "OUTCOME", "INTEGRATION", "DETAILS")
+    table = new_table("TIME", "ACTOR", "ACTION", "OUTCOME", "INTEGRATION", "DETAILS")
     for each in entries:
         table.add_row(
             moment(each.timestamp),
@@ -239,7 +239,7 @@ def audit_table(entries: Sequence[AuditEntry]) -> Table:
 
 
 def mute_table(mutes: Sequence[Mute]) -> Table:
-    table = _table("FROM", "UNTIL", "WHAT", "REASON", "BY", "ID")
+    table = new_table("FROM", "UNTIL", "WHAT", "REASON", "BY", "ID")
     for each in mutes:
         selectors = {"integration": each.integration_id, "type": each.type, "tag": each.tag}
         said = [f"{name} {value}" for name, value in selectors.items() if value is not None]
@@ -262,7 +262,7 @@ def _seconds(value: int | None) -> str:
     return "-" if value is None else f"{value}s"
 
 
-def _table(*headers: str) -> Table:
+def new_table(*headers: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for header in headers:
         # An identifier that is cut or folded in two cannot be copied.

@@ -154,6 +154,49 @@ def test_health_shows_the_incident_and_the_history(hub: Hub, shell: Shell) -> No
     assert hub.requests[0].url.params["limit"] == "5"
 
 
+def test_health_shows_hours_and_days(hub: Hub, shell: Shell) -> None:
+    hour = {
+        "startingAt": "2026-11-24T11:00:00Z",
+        "checks": 12,
+        "healthy": 9,
+        "degraded": 2,
+        "unhealthy": 1,
+        "unknown": 0,
+        "averageLatencyMs": 40.6,
+        "maxLatencyMs": 300,
+    }
+    history = {"items": [hour], "nextCursor": None}
+    hub.answers("GET", HEALTH, ok(a_health(history=history)))
+
+    result = shell.run(
+        "integrations", "health", REGISTRY, "--resolution", "hour", "--since", "2026-11-24T08:00Z"
+    )
+
+    line = next(line for line in result.stdout.splitlines() if "11:00:00Z" in line)
+    assert line.split()[2:] == ["12", "9", "2", "1", "0", "41", "ms", "300", "ms"]
+    assert hub.requests[0].url.params["resolution"] == "hour"
+    assert hub.requests[0].url.params["from"].startswith("2026-11-24T08:00:00")
+
+
+def test_transitions_are_shown_page_by_page(hub: Hub, shell: Shell) -> None:
+    change = {
+        "at": "2026-11-24T11:30:00Z",
+        "previousStatus": "healthy",
+        "status": "unhealthy",
+        "errorCode": "tls",
+        "incidentId": None,
+    }
+    first = {"items": [change], "nextCursor": "next"}
+    last = {"items": [change | {"at": "2026-11-23T11:30:00Z"}], "nextCursor": None}
+    hub.answers("GET", f"/integrations/{REGISTRY}/transitions", ok(first), ok(last))
+
+    result = shell.run("integrations", "transitions", REGISTRY, "--all")
+
+    lines = [line.split() for line in result.stdout.splitlines() if "11:30:00Z" in line]
+    assert [line[0] for line in lines] == ["2026-11-24", "2026-11-23"]
+    assert lines[0][2:5] == ["healthy", "unhealthy", "tls"]
+
+
 def looks(hub: Hub, *healths: dict[str, Any]) -> None:
     hub.answers("GET", "/integrations", a_page(an_integration(name="registry-eu")))
     hub.answers("GET", HEALTH, *[ok(health) for health in healths])

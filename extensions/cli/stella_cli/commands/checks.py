@@ -1,23 +1,22 @@
-"""`stella integrations check|health`: does it work, and did it?"""
+"""`stella integrations check`: does it work?"""
 
 from typing import Annotated
 
 import typer
 
 from stella_cli.client import LONGEST_WAIT_SECONDS, Client
-from stella_cli.commands.invocation import Limit, Named, Output, opened, surroundings_of
+from stella_cli.commands.invocation import Named, Output, opened, surroundings_of
 from stella_cli.failures import ExitCode, Late
 from stella_cli.naming import Target, find_target
 from stella_cli.replies import Reply
 from stella_cli.screen import Screen
 from stella_cli.surroundings import Surroundings
-from stella_cli.tables import check_line, health_fields, history_table, step_table
+from stella_cli.tables import check_line, step_table
 from stella_contracts.health import (
     Check,
     CheckAccepted,
     FinishedCheck,
     HealthStatus,
-    IntegrationStatus,
     PendingCheck,
 )
 
@@ -54,19 +53,6 @@ def check(
             screen.show(ended.document)
             raise Late(f"Check {ended.value.check_id} of {target.name} did not finish in time.")
         _show_result(screen, target, ended.document, ended.value)
-
-
-def health(
-    ctx: typer.Context, integration: Named, limit: Limit = None, output: Output = None
-) -> None:
-    """Show how an integration is and was. Ends with code 3 when it is unhealthy."""
-    with opened(ctx, output) as (client, screen):
-        target = find_target(client, integration)
-        found = client.get_health(target.id, limit=limit)
-        checks = [each for each in found.value.history.items if isinstance(each, FinishedCheck)]
-        screen.show(found.document, health_fields(target.name, found.value), history_table(checks))
-        if found.value.status is IntegrationStatus.UNHEALTHY:
-            raise typer.Exit(ExitCode.UNHEALTHY)
 
 
 def _await_end(

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from stella_cli.client import LARGEST_PAGE, one_document, pages
-from stella_cli.commands.checks import check, health
+from stella_cli.commands.checks import check
 from stella_cli.commands.invocation import EveryPage, Limit, Named, Output, opened
+from stella_cli.commands.past import health, transitions
 from stella_cli.commands.watch import watch
 from stella_cli.entered import draft, named, parse_config, parse_version
 from stella_cli.failures import Refused
@@ -22,6 +23,7 @@ integrations = typer.Typer(
 )
 integrations.command()(check)
 integrations.command()(health)
+integrations.command()(transitions)
 integrations.command()(watch)
 
 ConfigOption = Annotated[
