@@ -38,6 +38,16 @@ DOCUMENTED = {
     ("GET", "/api/v1/mutes"),
     ("POST", "/api/v1/mutes"),
     ("DELETE", "/api/v1/mutes/{mute_id}"),
+    ("GET", "/api/v1/webhooks"),
+    ("POST", "/api/v1/webhooks"),
+    ("GET", "/api/v1/webhooks/{webhook_id}"),
+    ("PUT", "/api/v1/webhooks/{webhook_id}"),
+    ("DELETE", "/api/v1/webhooks/{webhook_id}"),
+    ("POST", "/api/v1/webhooks/{webhook_id}/test"),
+    ("POST", "/api/v1/webhooks/{webhook_id}/replay"),
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries"),
+    ("GET", "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}"),
+    ("POST", "/api/v1/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"),
 }
 
 

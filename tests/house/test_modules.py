@@ -16,6 +16,7 @@ LONG_WITH_REASON = {
     Path("services/health-worker/stella_health_worker/recording.py"): "one batch, first to last",
     Path("extensions/cli/stella_cli/client.py"): "one API, each of its calls once",
     Path("services/api/stella_api/examples.py"): "one example of each answer",
+    Path("shared/contracts/stella_contracts/errors.py"): "one tree of errors",
     Path("deploy/embedded/stella_embedded/postgres.py"): "one life cycle, start to stop",
     Path("shared/runtime/stella_runtime/persistence/scheduling.py"): "one table and its queries",
 }

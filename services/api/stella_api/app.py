@@ -24,6 +24,7 @@ from stella_api.plugins.routes import router as plugins
 from stella_api.repeating import Repeating
 from stella_api.settings import ApiSettings
 from stella_api.waiting import Waiting
+from stella_api.webhooks.routes import router as webhooks
 from stella_runtime.lifecycle import supervise
 from stella_runtime.messaging.bus import Bus
 from stella_runtime.messaging.rabbitmq import open_bus
@@ -71,7 +72,16 @@ class Api:
         app.state.metrics = metrics
         problems.install(app)
         # Discovery first: its path under /integrations must not be taken for an id.
-        for router in (plugins, integrations, health, transitions, mutes, audit, events):
+        for router in (
+            plugins,
+            integrations,
+            health,
+            transitions,
+            mutes,
+            audit,
+            events,
+            webhooks,
+        ):
             app.include_router(router, prefix="/api/v1")
         app.router.routes.extend(
             routes(

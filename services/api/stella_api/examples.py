@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from stella_api.plugin_catalog import PluginNotReady
 from stella_api.problems import document, document_of
 from stella_api.strict_json import MalformedBody
+from stella_api.webhooks import examples as webhooks
 from stella_contracts.audit import AuditEntry, AuditPage, AuditVerification
 from stella_contracts.errors import (
     CheckNotFound,
@@ -233,6 +234,7 @@ _ANSWERS: tuple[BaseModel, ...] = (
     ScanSummary(scan_id=_SCAN, found=2, registered=["harbor"], updated=[], removed=[], failed=[]),
     _AUDIT,
     AuditPage(items=[_AUDIT], next_cursor=_CURSOR),
+    *webhooks.ANSWERS,
     AuditVerification(intact=True, entries=1204, sequence=1204, hash="5f" * 32),
 )
 
@@ -289,6 +291,7 @@ _ERRORS: tuple[StellaError, ...] = (
     KeysUnavailable(),
     SchemaMissing(),
     TooManyStreams(20),
+    *webhooks.ERRORS,
     StreamsBusy(),
     StreamsClosing(),
 )

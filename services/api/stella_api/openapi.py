@@ -31,6 +31,9 @@ _HEADERS_OF_ANSWER: dict[tuple[str, str], tuple[str, ...]] = {
     ("health_check", "200"): ("Preference-Applied", "Content-Location"),
     ("health_check", "202"): ("Location",),
     ("plugins_discover", "200"): ("Preference-Applied",),
+    ("webhooks_register", "201"): ("Location", "ETag"),
+    ("webhooks_get", "200"): ("ETag",),
+    ("webhooks_change", "200"): ("ETag",),
 }
 
 

@@ -25,6 +25,7 @@ from stella_health_worker.scheduler import Scheduler
 from stella_health_worker.settings import HealthWorkerSettings
 from stella_health_worker.taking import taking
 from stella_health_worker.upkeep import keep_gauges, keep_tidy
+from stella_health_worker.webhooks.delivering import deliver_webhooks
 from stella_runtime.egress import open_egress
 from stella_runtime.lifecycle import supervise
 from stella_runtime.messaging.bus import Bus
@@ -85,6 +86,8 @@ def parts(
         ]
     if settings.role in {"worker", "all"}:
         running.append(work(settings, database, bus, metrics))
+        if settings.webhook_concurrency:
+            running.append(deliver_webhooks(settings, database, metrics))
     return running
 
 

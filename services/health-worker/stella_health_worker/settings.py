@@ -79,6 +79,19 @@ class HealthWorkerSettings(ProcessSettings):
         default=None,
         description="What authref://file/ reads below; only if `environment` is `embedded`.",
     )
+    webhook_concurrency: Annotated[int, Field(ge=0, le=500)] = Field(
+        default=20,
+        description="Webhook endpoints that one worker calls at once; 0: it delivers none.",
+    )
+    webhook_disable_failures: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=30, description="Failures in a row after which a webhook may be disabled."
+    )
+    webhook_disable_days: Annotated[float, Field(ge=0, le=365)] = Field(
+        default=3, description="And how long they must have lasted, in days."
+    )
+    webhook_log_days: Annotated[float, Field(gt=0, le=365)] = Field(
+        default=7, description="How long deliveries are kept, in days."
+    )
     worker_name: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}",
         description="What the history calls this process.",

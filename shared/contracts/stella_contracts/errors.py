@@ -9,7 +9,9 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   |-- IntegrationNotFound
     |   |-- CheckNotFound
     |   |-- MuteNotFound
-    |   `-- PluginNotFound
+    |   |-- PluginNotFound
+    |   |-- WebhookNotFound
+    |   `-- DeliveryNotFound
     |-- Conflict
     |   |-- NameTaken
     |   `-- IdempotencyKeyInUse
@@ -25,13 +27,15 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   |-- ManifestRejected
     |   |-- IntegrationDisabled
     |   |-- MuteRejected
+    |   |-- WebhookDisabled
     |   `-- IdempotencyKeyReused
     |-- Unauthenticated
     |   `-- TokenRejected
     |-- Forbidden
     |   `-- ScopeMissing
     |-- Limited
-    |   `-- TooManyStreams
+    |   |-- TooManyStreams
+    |   `-- TooManyWebhooks
     `-- Unavailable
         |-- DatabaseUnavailable
         |-- BusUnavailable
@@ -132,6 +136,22 @@ class PluginNotFound(NotFound):
         super().__init__(f"No plugin provides {provider_type[:64]!r}.")
 
 
+class WebhookNotFound(NotFound):
+    code = "webhook_not_found"
+
+    def __init__(self, webhook_id: UUID | str) -> None:
+        super().__init__(f"No webhook {str(webhook_id)[:64]!r}.")
+
+
+class DeliveryNotFound(NotFound):
+    code = "delivery_not_found"
+
+    def __init__(self, delivery_id: UUID | str) -> None:
+        super().__init__(
+            f"No delivery {str(delivery_id)[:64]!r} of this webhook. The log ends with retention."
+        )
+
+
 class NameTaken(Conflict):
     code = "integration_name_taken"
 
@@ -151,9 +171,7 @@ class VersionMismatch(PreconditionFailed):
     code = "version_mismatch"
 
     def __init__(self, current: int) -> None:
-        super().__init__(
-            f"The integration has changed: its version is {current}. Read it again, then retry."
-        )
+        super().__init__(f"It has changed: its version is {current}. Read it again, then retry.")
         self.current = current
 
 
@@ -218,6 +236,13 @@ class MuteRejected(Rejected):
         self.problems = list(problems)
 
 
+class WebhookDisabled(Rejected):
+    code = "webhook_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("The webhook is disabled. Set enabled to true, then try it.")
+
+
 class IdempotencyKeyReused(Rejected):
     code = "idempotency_key_reused"
 
@@ -274,6 +299,13 @@ class TooManyStreams(Limited):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The tenant has {limit} streams of events already. Close one, or share.")
+
+
+class TooManyWebhooks(Limited):
+    code = "too_many_webhooks"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The tenant has {limit} webhooks already. Delete one first.")
 
 
 class StreamsBusy(Unavailable):

@@ -6,7 +6,6 @@ and `traceparent` as extension attributes; delivery is at least once, and `id` i
 subscriber recognises a repetition by.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Literal
@@ -37,18 +36,10 @@ class EventType(StrEnum):
     PLUGIN_UPDATED = "plugin.updated"
     PLUGIN_QUARANTINED = "plugin.quarantined"
     PLUGIN_REMOVED = "plugin.removed"
-
-
-def is_type_or_prefix(text: str) -> bool:
-    """Whether this is a type of event, or whole words that some begin with."""
-    return any(each == text or each.startswith(f"{text}.") for each in EventType)
-
-
-def is_wanted(event_type: str, wanted: Sequence[str]) -> bool:
-    """Whether a type of event is one of these, or begins with one; without any, each is."""
-    return not wanted or any(
-        event_type == each or event_type.startswith(f"{each}.") for each in wanted
-    )
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_ENABLED = "webhook.enabled"
+    WEBHOOK_TEST = "webhook.test"
+    """Sent to one endpoint that asked for it, and never on the bus."""
 
 
 class IntegrationChange(Answer):
@@ -144,7 +135,25 @@ class HubCondition(Answer):
     since: UtcDatetime
 
 
-EventData = IntegrationChange | HealthChange | HealthFlapping | Alert | HubCondition | PluginChange
+class WebhookChange(Answer):
+    """Data of the webhook events. Without the URL, which can be a secret."""
+
+    webhook_id: UUID
+    reason: str
+    """`failing`, `gone` (it answered 410), `recovered`, `test`."""
+    consecutive_failures: int = 0
+    failing_since: UtcDatetime | None = None
+
+
+EventData = (
+    IntegrationChange
+    | HealthChange
+    | HealthFlapping
+    | Alert
+    | HubCondition
+    | PluginChange
+    | WebhookChange
+)
 
 DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.INTEGRATION_CREATED: IntegrationChange,
@@ -164,6 +173,9 @@ DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.PLUGIN_UPDATED: PluginChange,
     EventType.PLUGIN_QUARANTINED: PluginChange,
     EventType.PLUGIN_REMOVED: PluginChange,
+    EventType.WEBHOOK_DISABLED: WebhookChange,
+    EventType.WEBHOOK_ENABLED: WebhookChange,
+    EventType.WEBHOOK_TEST: WebhookChange,
 }
 
 
@@ -219,6 +231,8 @@ def _subject_of(data: EventData) -> str:
         return data.plugin_id
     if isinstance(data, HubCondition):
         return data.condition
+    if isinstance(data, WebhookChange):
+        return str(data.webhook_id)
     if isinstance(data, Alert) and data.integration_id is None:
         return str(data.incident_id)
     return str(data.integration_id)

@@ -14,7 +14,7 @@ from stella_api.health.routes import Moment
 from stella_api.integrations.routes import COMMON
 from stella_api.problems import problems
 from stella_contracts.errors import StreamsBusy, StreamsClosing, TooManyStreams
-from stella_contracts.messages import is_type_or_prefix
+from stella_contracts.event_filters import is_type_or_prefix
 
 router = APIRouter(prefix="/events", tags=["events"])
 

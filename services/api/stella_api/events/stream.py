@@ -16,7 +16,7 @@ from stella_api.authentication import Actor
 from stella_api.events.places import Places
 from stella_api.events.watch import Listener
 from stella_contracts.errors import Unavailable
-from stella_contracts.messages import is_wanted
+from stella_contracts.event_filters import is_wanted
 from stella_runtime.persistence import Database
 from stella_runtime.persistence.events import START, EventPage, StoredEvent
 

@@ -19,7 +19,7 @@ from stella_runtime.egress.connector import (
     ask_system,
     tls_context,
 )
-from stella_runtime.egress.origins import origins_of
+from stella_runtime.egress.origins import origins_of, parsed_origin
 from stella_runtime.egress.policy import EgressPolicy, Network
 from stella_runtime.egress.transport import GuardedTransport
 
@@ -60,6 +60,12 @@ class Egress:
             send_traceparent=self._send_traceparent,
         )
         return _ClientOfACheck(self._template, transport)
+
+    def client_of(self, url: str) -> httpx.AsyncClient:
+        """A client as that of a check, for the origin of one URL; for none if it is no URL."""
+        origin = parsed_origin(url)
+        origins = frozenset() if origin is None else frozenset({origin})
+        return _ClientOfACheck(self._template, GuardedTransport(self._session, origins, Steps()))
 
 
 @asynccontextmanager

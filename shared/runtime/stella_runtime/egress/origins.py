@@ -27,7 +27,7 @@ Host = tuple[str, int]
 def host_of(settings: Mapping[str, Any]) -> Host | None:
     """The host of an integration's endpoint, or None if it has none."""
     endpoint = settings.get(_ENDPOINT)
-    if not isinstance(endpoint, str) or (origin := _parsed(endpoint)) is None:
+    if not isinstance(endpoint, str) or (origin := parsed_origin(endpoint)) is None:
         return None
     return origin.host, origin.port
 
@@ -35,7 +35,7 @@ def host_of(settings: Mapping[str, Any]) -> Host | None:
 def origin_text(settings: Mapping[str, Any]) -> str | None:
     """The origin of an integration's endpoint as people write it, or None if it has none."""
     endpoint = settings.get(_ENDPOINT)
-    if not isinstance(endpoint, str) or (origin := _parsed(endpoint)) is None:
+    if not isinstance(endpoint, str) or (origin := parsed_origin(endpoint)) is None:
         return None
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     port = "" if origin.port == _PORTS[origin.scheme] else f":{origin.port}"
@@ -61,11 +61,12 @@ def origins_of(manifest: Manifest, settings: Mapping[str, Any]) -> frozenset[Ori
     named = [settings.get(field) for field in {_ENDPOINT, *manifest.identity_fields}]
     urls = [value for value in named if isinstance(value, str)]
     urls += [f"https://{host}" for host in manifest.allowed_hosts]
-    return frozenset(origin for url in urls if (origin := _parsed(url)) is not None)
+    return frozenset(origin for url in urls if (origin := parsed_origin(url)) is not None)
 
 
 @lru_cache(1024)
-def _parsed(url: str) -> Origin | None:
+def parsed_origin(url: str) -> Origin | None:
+    """The origin of a URL in text, or None."""
     # What is no URL is no origin: every request is then refused, which is what is safe.
     try:
         return origin_of(httpx.URL(url))

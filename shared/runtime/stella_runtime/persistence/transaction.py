@@ -38,6 +38,10 @@ from stella_runtime.persistence.rollups import Rollups
 from stella_runtime.persistence.schedule_state import ScheduleState
 from stella_runtime.persistence.scheduling import Scheduling
 from stella_runtime.persistence.status_transitions import StatusTransitions
+from stella_runtime.persistence.webhook_deliveries import WebhookDeliveries
+from stella_runtime.persistence.webhook_queue import WebhookQueue
+from stella_runtime.persistence.webhook_sending import WebhookSending
+from stella_runtime.persistence.webhooks import Webhooks
 
 # Classes of SQLSTATE that say "not now": connection (08), resources (53: a full disk is one),
 # operator (57), system (58), rollback (40), lock not available (55P03).
@@ -119,6 +123,14 @@ class Transaction:
         return Events(self._session, self.tenant_id)
 
     @cached_property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self._session, self.tenant_id)
+
+    @cached_property
+    def webhook_deliveries(self) -> WebhookDeliveries:
+        return WebhookDeliveries(self._session, self.tenant_id)
+
+    @cached_property
     def plugins(self) -> PluginMetadata:
         return PluginMetadata(self._session)
 
@@ -139,6 +151,8 @@ class SystemTransaction:
         self.hub_conditions = HubConditions(session)
         self.partitions = HistoryPartitions(session)
         self.rolling_up = RollingUp(session)
+        self.webhook_queue = WebhookQueue(session)
+        self.webhooks = WebhookSending(session)
 
 
 class Database:

@@ -205,6 +205,12 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self._webhook_tries = Counter(
+            "integration_webhook_tries",
+            "Tries to deliver an event to a webhook, by what became of the delivery.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self._scans = Counter(
             "plugin_scans", "Scans of the plugin paths.", ["outcome"], registry=self.registry
         )
@@ -315,6 +321,9 @@ class Metrics:
         self._history_default.set(state.default_rows)
         self._history_ahead.set(state.days_ahead)
         self._history_lag.set(state.rollup_lag_seconds)
+
+    def webhook_try(self, outcome: str) -> None:
+        self._webhook_tries.labels(outcome).inc()
 
     def scan(self, outcome: str) -> None:
         self._scans.labels(outcome).inc()

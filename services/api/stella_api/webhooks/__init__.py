@@ -1,0 +1,1 @@
+"""Outbound webhooks: endpoints and their delivery logs."""

@@ -1,0 +1,1 @@
+"""Outbound webhooks: events on their way to endpoints."""

@@ -1,0 +1,36 @@
+"""The part of a worker that delivers webhooks, built from its settings."""
+
+from datetime import timedelta
+
+from stella_health_worker.settings import HealthWorkerSettings
+from stella_health_worker.webhooks.courier import Courier, Limits
+from stella_health_worker.webhooks.rules import Rules
+from stella_health_worker.webhooks.sender import Sender
+from stella_runtime.egress import open_egress
+from stella_runtime.persistence import Database
+from stella_runtime.secrets import SecretResolver
+from stella_runtime.telemetry.metrics import Metrics
+
+
+async def deliver_webhooks(
+    settings: HealthWorkerSettings, database: Database, metrics: Metrics
+) -> None:
+    """Deliver until cancelled. Connections of its own: checks wait for no receiver."""
+    async with open_egress(settings.egress_allow) as egress:
+        secrets = SecretResolver(environment=settings.environment, folder=settings.secret_folder)
+        courier = Courier(
+            database,
+            Sender(egress, secrets),
+            metrics,
+            rules=Rules(
+                disable_failures=settings.webhook_disable_failures,
+                disable_age=timedelta(days=settings.webhook_disable_days),
+            ),
+            limits=Limits(
+                working=settings.webhook_concurrency,
+                failing=max(1, settings.webhook_concurrency // 4),
+                log_age=timedelta(days=settings.webhook_log_days),
+            ),
+            drain_seconds=settings.drain_seconds,
+        )
+        await courier.run()
