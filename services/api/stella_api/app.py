@@ -142,4 +142,4 @@ async def serve(settings: ApiSettings) -> None:
             )
         )
         log.info("api_served", host=settings.host, port=port)
-        await supervise(api.run(), relay.run())
+        await supervise(api.run(), database.listen(relay.called), relay.run())

@@ -89,6 +89,7 @@ async def serve(settings: DiscoverySettings) -> None:
         if settings.once:
             # Needs no broker: the events are in the outbox, for whichever process runs a relay.
             await Discovery(settings.sources, database, InProcessBus(), metrics).scan_once()
+            await database.call_others()
             return
         bus = await stack.enter_async_context(
             open_bus(
@@ -109,4 +110,4 @@ async def serve(settings: DiscoverySettings) -> None:
         )
         relay = Relay(database, bus)
         database.announce_commits_to(relay.wake)
-        await supervise(discovery.run(), relay.run())
+        await supervise(discovery.run(), database.listen(relay.called), relay.run())

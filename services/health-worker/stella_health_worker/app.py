@@ -67,7 +67,9 @@ async def serve(settings: HealthWorkerSettings) -> None:
         )
         relay = Relay(database, bus)
         database.announce_commits_to(relay.wake)
-        await supervise(*parts(settings, database, bus, metrics), relay.run())
+        await supervise(
+            *parts(settings, database, bus, metrics), database.listen(relay.called), relay.run()
+        )
 
 
 def parts(

@@ -41,20 +41,26 @@ class Process:
 
 
 @asynccontextmanager
-async def process(database_url: str, amqp_url: str) -> AsyncIterator[Process]:
-    """Opened with a relay that runs."""
+async def process(
+    database_url: str, amqp_url: str, *, poll_seconds: float = 0.2
+) -> AsyncIterator[Process]:
+    """Opened with a relay that runs, and listens to others."""
     database = Database(open_engine(database_url, pool_size=5, application="tests"))
     metrics = Metrics()
     try:
         async with open_bus(amqp_url, name="test", topology=QUICK, meter=metrics) as bus:
-            relay = Relay(database, bus, poll_seconds=0.2)
+            relay = Relay(database, bus, poll_seconds=poll_seconds)
             database.announce_commits_to(relay.wake)
-            relaying = asyncio.create_task(relay.run())
+            tasks = [
+                asyncio.create_task(relay.run()),
+                asyncio.create_task(database.listen(relay.called)),
+            ]
             try:
                 yield Process(database, bus, metrics)
             finally:
-                relaying.cancel()
-                await asyncio.wait([relaying])
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
     finally:
         await database.close()
 

@@ -23,6 +23,7 @@ class FakeOutbox:
     published: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
     claims: int = 0
+    calls: int = 0
     failures: list[str] = field(default_factory=list)
     """Names of steps that fail, each once."""
 
@@ -45,6 +46,10 @@ class FakeOutbox:
     async def release(self, sequences: Sequence[int]) -> None:
         self._step("release")
         self.released.extend(sequences)
+
+    async def call_others(self) -> None:
+        self._step("call_others")
+        self.calls += 1
 
     def _step(self, name: str) -> None:
         if name in self.failures:
@@ -115,6 +120,41 @@ async def test_what_is_committed_is_published_and_marked(outbox: FakeOutbox, bus
 
     assert sorted(bus.taken) == ["m1", "m2", "m3"]
     assert outbox.released == []
+
+
+async def test_a_call_publishes_without_waiting_for_the_poll(
+    outbox: FakeOutbox, bus: FakeBus
+) -> None:
+    relay = Relay(outbox, bus, poll_seconds=3600)
+
+    async with running(relay):
+        await eventually(lambda: outbox.claims == 1)
+        outbox.add("a")
+        relay.called()
+        await eventually(lambda: outbox.published == [1])
+
+    assert outbox.calls == 0
+
+
+async def test_what_is_committed_while_the_bus_is_away_is_passed_on_to_other_relays(
+    outbox: FakeOutbox, bus: FakeBus
+) -> None:
+    bus.down = BusUnavailable("The broker is away.")
+    outbox.failures = ["call_others"]
+    relay = Relay(outbox, bus, poll_seconds=3600)
+
+    async with running(relay):
+        async with asyncio.timeout(20):
+            while outbox.calls < 2:
+                relay.wake()
+                await asyncio.sleep(0.01)
+        # Else two that cannot publish would call each other for ever.
+        relay.called()
+        await asyncio.sleep(0)
+        calls = outbox.calls
+
+    assert outbox.calls == calls
+    assert outbox.claims == 0
 
 
 async def test_waking_publishes_without_waiting_for_the_poll(

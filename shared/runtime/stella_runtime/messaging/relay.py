@@ -8,7 +8,7 @@ from typing import Protocol
 
 import structlog
 
-from stella_contracts.errors import DatabaseUnavailable, StellaError, Unavailable
+from stella_contracts.errors import BusUnavailable, DatabaseUnavailable, StellaError, Unavailable
 from stella_runtime.messaging.backoff import Backoff
 from stella_runtime.messaging.bus import Bus, Message
 
@@ -43,6 +43,9 @@ class Outbox(Protocol):
     async def release(self, sequences: Sequence[int]) -> None:
         """They could not be published: they will be claimed again after a while."""
 
+    async def call_others(self) -> None:
+        """Tell the relays of other processes that something waits: a hint."""
+
 
 @dataclass(slots=True)
 class _Pass:
@@ -68,6 +71,11 @@ class Relay:
     def wake(self) -> None:
         """Look at once: something was committed. To be called in the loop of `run`."""
         self._wake.set()
+
+    def called(self) -> None:
+        """Look at once, if this relay can publish: a process that cannot has asked for it."""
+        if not self._backoff.tries:
+            self._wake.set()
 
     async def run(self) -> None:
         """
@@ -156,7 +164,18 @@ class Relay:
     async def _wait_out(self, error: Unavailable) -> None:
         if not self._backoff.tries:
             log.warning("outbox_relay_failed", error=type(error).__name__, reason=str(error))
-        await asyncio.sleep(self._backoff.next())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._backoff.next()):
+                await self._pass_on(error)
+
+    async def _pass_on(self, error: Unavailable) -> None:
+        """What is committed here meanwhile, others may be able to publish."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if isinstance(error, BusUnavailable):
+                with suppress(Unavailable):
+                    await self._outbox.call_others()
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from stella_contracts.errors import DatabaseUnavailable, Unavailable
 from stella_runtime.messaging.relay import OutboxMessage
+from stella_runtime.persistence import calls
 from stella_runtime.persistence.alerts import Alerts
 from stella_runtime.persistence.audit_chain import AuditChain
 from stella_runtime.persistence.audit_logs import AuditLogs
@@ -219,6 +220,10 @@ class Database:
     async def close(self) -> None:
         await self._engine.dispose()
 
+    async def listen(self, called: Callable[[], None]) -> None:
+        """Say whenever a process that cannot publish calls for one that can, until cancelled."""
+        await calls.listen(self._engine.url, called)
+
     # The relay's view of the outbox: each step is a transaction, so that none is open while
     # the broker is awaited.
 
@@ -233,6 +238,10 @@ class Database:
     async def release(self, sequences: Sequence[int]) -> None:
         async with self.system_transaction() as transaction:
             await transaction.outbox.release(sequences)
+
+    async def call_others(self) -> None:
+        with _driver_errors():
+            await calls.call(self._engine)
 
 
 @contextmanager
