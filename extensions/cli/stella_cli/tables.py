@@ -97,15 +97,22 @@ def step_table(steps: Sequence[Step]) -> Table:
     return table
 
 
+def _in_a_row(health: Health) -> str:
+    """The one of the two that there is: each ends the other."""
+    failures, successes = health.consecutive_failures, health.consecutive_successes
+    if failures:
+        return "1 failure" if failures == 1 else f"{failures} failures"
+    if successes:
+        return "1 success" if successes == 1 else f"{successes} successes"
+    return "-"
+
+
 def health_fields(name: str, health: Health) -> Table:
     rows: list[tuple[str, str | Text]] = [
         ("name", name),
         ("status", status_text(health.status)),
         ("since", moment(health.since)),
-        (
-            "in a row",
-            f"{health.consecutive_failures} failures, {health.consecutive_successes} successes",
-        ),
+        ("in a row", _in_a_row(health)),
         ("last healthy", moment(health.last_healthy_at)),
         ("next check", moment(health.next_check_at)),
     ]

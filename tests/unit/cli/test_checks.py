@@ -137,6 +137,22 @@ def test_health_ends_with_3_when_unhealthy(status: str, code: int, hub: Hub, she
     assert status in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("failures", "successes", "said"),
+    [(3, 0, "3 failures"), (1, 0, "1 failure"), (0, 1, "1 success"), (0, 5, "5 successes")],
+)
+def test_health_says_what_came_in_a_row(
+    failures: int, successes: int, said: str, hub: Hub, shell: Shell
+) -> None:
+    health = a_health(consecutiveFailures=failures, consecutiveSuccesses=successes)
+    hub.answers("GET", HEALTH, ok(health))
+
+    result = shell.run("integrations", "health", REGISTRY)
+
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("in a row")]
+    assert line.split("in a row")[1].strip() == said
+
+
 def test_health_shows_the_incident_and_the_history(hub: Hub, shell: Shell) -> None:
     incident = {
         "id": "01980000-0000-7000-8000-00000000d001",
