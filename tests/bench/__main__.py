@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from tests.bench import pipeline, reads
+from tests.bench import dead_hosts, pipeline, reads
 from tests.bench.figures import Figure, tell
 from tests.bench.stack import REPOSITORY, UNDER_TEST, servers
 
@@ -11,6 +11,7 @@ from tests.bench.stack import REPOSITORY, UNDER_TEST, servers
 async def _figures(postgres_url: str, amqp_url: str) -> list[Figure]:
     return [
         await pipeline.measure(postgres_url, amqp_url),
+        await dead_hosts.measure(postgres_url, amqp_url),
         *await reads.measure(postgres_url, amqp_url),
     ]
 

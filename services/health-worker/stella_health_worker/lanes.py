@@ -19,7 +19,7 @@ from stella_health_worker.breakers import Breakers, Refusal
 from stella_health_worker.check_span import about
 from stella_health_worker.findings import not_asked
 from stella_health_worker.limits import Key, Limits
-from stella_health_worker.runs import MARGIN_SECONDS, Run, Stage, begun
+from stella_health_worker.runs import MARGIN_SECONDS, Run, Stage, begun, end
 from stella_runtime.egress.origins import Host, host_of
 from stella_runtime.persistence.scheduling import Outcome, Target
 
@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 PATIENCE_SECONDS = 0.25
 """A check that runs longer goes on in the slow lane, and keeps no message waiting."""
+LAG = 2.0
+"""So many times the patience, and the wait for it says more of this worker than of the targets."""
 ASIDE_LIMIT = 1000
 """Checks whose message is settled. With so many, messages wait for their checks again."""
 
@@ -101,11 +103,15 @@ class Lanes:
         pending = set(runs)
         try:
             while pending:
+                asked = loop.time()
                 _, pending = await asyncio.wait(pending, timeout=self._patience_seconds)
+                if loop.time() - asked > LAG * self._patience_seconds:
+                    # It is this worker that is slow. More at once would only make it slower.
+                    continue
                 if pending and await self._set_aside({task: runs[task] for task in pending}):
                     break
         except asyncio.CancelledError:
-            await _cancelled([task for task in pending if task not in self._aside])
+            await end([task for task in pending if task not in self._aside])
             raise
         errors = [error for task in runs.keys() - pending if (error := task.exception())]
         if errors:
@@ -135,7 +141,7 @@ class Lanes:
             await asyncio.wait(self._aside, timeout=seconds)
         if not (left := dict(self._aside)):
             return
-        await _cancelled(list(left))
+        await end(list(left))
         log.info("checks_handed_back", checks=len(left))
         try:
             await self._leases.release([run.target for run in left.values()])
@@ -288,11 +294,3 @@ class Lanes:
             **about(run.target),
             reason=str(error) if isinstance(error, StellaError) else type(error).__name__,
         )
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait until they have ended: a plugin may take a moment."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

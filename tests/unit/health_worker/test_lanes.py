@@ -1,6 +1,7 @@
 """Checks side by side: what one waits for, another need not."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -161,6 +162,30 @@ async def test_a_result_is_committed_before_its_message_is_settled() -> None:
     await message
     assert len(worker.recorder.recorded) == 1
     assert worker.leases.renewed == []
+
+
+async def test_a_worker_that_is_short_of_time_takes_no_more_at_once() -> None:
+    worker = Worker()
+    rounds = 0
+
+    async def keep_busy() -> None:
+        nonlocal rounds
+        while True:
+            time.sleep(0.03)  # noqa: ASYNC251 - it is meant to keep the loop from going on
+            rounds += 1
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(keep_busy())
+    message = asyncio.create_task(worker.lanes.run([target("dead")]))
+    while rounds < 20:  # noqa: ASYNC110 - until it was asked several times
+        await asyncio.sleep(0)
+    assert not message.done()
+    assert worker.counts.aside == 0
+
+    busy.cancel()
+    await message
+    assert worker.counts.aside == 1
+    await worker.lanes.drain(0)
 
 
 async def test_a_message_is_not_settled_while_the_lease_cannot_be_renewed() -> None:
