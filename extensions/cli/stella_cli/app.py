@@ -14,6 +14,7 @@ from stella_cli.commands.invocation import Output, screen_of, surroundings_of
 from stella_cli.commands.login import login, logout
 from stella_cli.commands.mutes import mutes
 from stella_cli.commands.plugins import plugins
+from stella_cli.commands.webhooks import webhooks
 from stella_cli.failures import ExitCode, Failure
 from stella_contracts.errors import StellaError, Unavailable
 
@@ -74,6 +75,7 @@ def build_app() -> typer.Typer:
     app.add_typer(integrations, name="integrations")
     app.add_typer(plugins, name="plugins")
     app.add_typer(mutes, name="mutes")
+    app.add_typer(webhooks, name="webhooks")
     app.command()(audit)
     app.command()(events)
     return app

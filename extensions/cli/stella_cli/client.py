@@ -32,6 +32,17 @@ from stella_contracts.integrations import (
 )
 from stella_contracts.mutes import Mute, MuteCreate, MutePage
 from stella_contracts.plugins import Plugin, PluginList, ScanAccepted, ScanSummary
+from stella_contracts.webhooks import (
+    Delivery,
+    DeliveryPage,
+    DeliveryState,
+    ReplayAnswer,
+    ReplayRequest,
+    Webhook,
+    WebhookCreate,
+    WebhookPage,
+    WebhookUpdate,
+)
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -44,7 +55,9 @@ MOST_PAGES = 5000
 
 _PREFIX = "/api/v1"
 _VALUE = TypeVar("_VALUE")
-_PAGE = TypeVar("_PAGE", IntegrationPage, AuditPage, MutePage, TransitionPage)
+_PAGE = TypeVar(
+    "_PAGE", IntegrationPage, AuditPage, MutePage, TransitionPage, WebhookPage, DeliveryPage
+)
 
 _INTEGRATION = TypeAdapter(Integration)
 _INTEGRATIONS = TypeAdapter(IntegrationPage)
@@ -60,6 +73,11 @@ _SCAN_ASKED: TypeAdapter[ScanSummary | ScanAccepted] = TypeAdapter(ScanSummary |
 _AUDIT = TypeAdapter(AuditPage)
 _MUTE = TypeAdapter(Mute)
 _MUTES = TypeAdapter(MutePage)
+_WEBHOOK = TypeAdapter(Webhook)
+_WEBHOOKS = TypeAdapter(WebhookPage)
+_DELIVERY = TypeAdapter(Delivery)
+_DELIVERIES = TypeAdapter(DeliveryPage)
+_REPLAYED = TypeAdapter(ReplayAnswer)
 _TOKEN: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
 
 
@@ -212,6 +230,41 @@ class Client:
 
     def delete_mute(self, mute_id: UUID) -> None:
         raise_for_failure(self._send("DELETE", f"/mutes/{mute_id}", headers={}))
+
+    def list_webhooks(self, *, limit: int | None, cursor: str | None) -> Reply[WebhookPage]:
+        return self._get("/webhooks", _WEBHOOKS, {"limit": limit, "cursor": cursor})
+
+    def create_webhook(self, new: WebhookCreate) -> Reply[Webhook]:
+        return read(self._send("POST", "/webhooks", body=new, headers={}), _WEBHOOK)
+
+    def update_webhook(self, webhook_id: UUID, change: WebhookUpdate) -> Reply[Webhook]:
+        answer = self._send("PUT", f"/webhooks/{webhook_id}", body=change, headers={})
+        return read(answer, _WEBHOOK)
+
+    def delete_webhook(self, webhook_id: UUID) -> None:
+        raise_for_failure(self._send("DELETE", f"/webhooks/{webhook_id}", headers={}))
+
+    def test_webhook(self, webhook_id: UUID) -> Reply[Delivery]:
+        return read(self._send("POST", f"/webhooks/{webhook_id}/test", headers={}), _DELIVERY)
+
+    def list_deliveries(
+        self,
+        webhook_id: UUID,
+        *,
+        state: DeliveryState | None,
+        limit: int | None,
+        cursor: str | None,
+    ) -> Reply[DeliveryPage]:
+        query = {"state": state, "limit": limit, "cursor": cursor}
+        return self._get(f"/webhooks/{webhook_id}/deliveries", _DELIVERIES, query)
+
+    def replay_delivery(self, webhook_id: UUID, delivery_id: UUID) -> Reply[Delivery]:
+        path = f"/webhooks/{webhook_id}/deliveries/{delivery_id}/replay"
+        return read(self._send("POST", path, headers={}), _DELIVERY)
+
+    def replay_deliveries(self, webhook_id: UUID, which: ReplayRequest) -> Reply[ReplayAnswer]:
+        answer = self._send("POST", f"/webhooks/{webhook_id}/replay", body=which, headers={})
+        return read(answer, _REPLAYED)
 
     @contextmanager
     def stream_events(
