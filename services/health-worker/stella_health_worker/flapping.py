@@ -91,6 +91,9 @@ def change_percent(changes: Changes, thresholds: Thresholds) -> float:
 
 def is_flapping(changes: Changes, *, was: bool, thresholds: Thresholds) -> bool:
     """Whether it flaps now, if it did or did not before."""
+    if not (changes.results or changes.statuses):
+        # As of nearly all, nearly always.
+        return False
     share, whole = _share(changes, thresholds.cycle)
     return 100 * share >= (LOW_PERCENT if was else HIGH_PERCENT) * whole
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import lru_cache
 from typing import Protocol
 
 import structlog
@@ -127,7 +128,9 @@ class OwnHealth:
             reach = self._vaults.setdefault(vault, Reach(self._now, least_tenants=2))
             failed = code is ErrorCode.SECRET_UNRESOLVABLE
             reach.note(target.auth_ref_uri, target.tenant_id, failed=failed)
-        if (host := host_of(target.config)) is not None and code not in NOT_ASKED:
+        if self._canary is not None or code in NOT_ASKED:
+            return
+        if (host := host_of(target.config)) is not None:
             self._hosts.note(host, target.tenant_id, failed=_is_unreached(outcome))
 
     async def _reason_of(self, outcome: Outcome) -> str | None:
@@ -181,9 +184,12 @@ def _is_unreached(outcome: Outcome) -> bool:
 
 
 def _vault_of(target: Target) -> str | None:
-    if target.auth_ref_uri is None:
-        return None
+    return None if target.auth_ref_uri is None else _vault_in(target.auth_ref_uri)
+
+
+@lru_cache(16_384)
+def _vault_in(reference: str) -> str | None:
     try:
-        return AuthRef.parse(target.auth_ref_uri).vault
+        return AuthRef.parse(reference).vault
     except MalformedAuthRef:
         return None

@@ -98,4 +98,5 @@ def test_what_fails_is_counted_as_it_is_remembered(
         clock.now += seconds
         reach.note(host, "acme", failed=failed)
         reach.is_lost()
-        assert reach._failing == sum(each.failed for each in reach._seen.values())
+        assert reach._failing == reach._failing_of.total()
+        assert reach._failing == sum(failed for failed, _, _ in reach._seen.values())

@@ -64,7 +64,7 @@ def origins_of(manifest: Manifest, settings: Mapping[str, Any]) -> frozenset[Ori
     return frozenset(origin for url in urls if (origin := parsed_origin(url)) is not None)
 
 
-@lru_cache(1024)
+@lru_cache(16_384)
 def parsed_origin(url: str) -> Origin | None:
     """The origin of a URL in text, or None."""
     # What is no URL is no origin: every request is then refused, which is what is safe.

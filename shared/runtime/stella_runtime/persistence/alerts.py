@@ -44,16 +44,20 @@ _LOCK_ROOTS = text(
     "select pg_advisory_xact_lock(hashtextextended(key, 0))"
     " from unnest(cast(:keys as text[])) as asked (key)"
 )
-_RELATED = text(
-    f"""
+_OF_ROOTS = f"""
     select {_COLUMNS} from incidents inc
     join unnest(cast(:tenants as text[]), cast(:scopes as text[]), cast(:origins as text[]))
         as asked (tenant_id, scope, origin)
         on (inc.tenant_id, inc.scope, inc.origin) = (asked.tenant_id, asked.scope, asked.origin)
     where inc.resolved_at is null
-      and (inc.integration_id is null or (inc.parent_id is null
-        and inc.announced_at > now() - cast(:age as interval)))
-    order by inc.id for update of inc
+"""
+_PARENTS = text(f"{_OF_ROOTS} and inc.integration_id is null order by inc.id for update of inc")
+# One that another transaction holds is ending: to wait for it could be to wait for each other.
+_RECENT = text(
+    f"""
+    {_OF_ROOTS} and inc.integration_id is not null and inc.parent_id is null
+        and inc.announced_at > now() - cast(:age as interval)
+    order by inc.id for update of inc skip locked
     """
 )
 _OPEN_PARENT = text(
@@ -143,16 +147,14 @@ class Alerts:
         if not ordered:
             return []
         await self._session.execute(_LOCK_ROOTS, {"keys": [_key(each) for each in ordered]})
-        rows = await self._session.execute(
-            _RELATED,
-            {
-                "tenants": [each.tenant_id for each in ordered],
-                "scopes": [each.root.scope for each in ordered],
-                "origins": [each.root.origin for each in ordered],
-                "age": age,
-            },
-        )
-        return [stored_incident(row) for row in rows]
+        asked = {
+            "tenants": [each.tenant_id for each in ordered],
+            "scopes": [each.root.scope for each in ordered],
+            "origins": [each.root.origin for each in ordered],
+        }
+        parents = (await self._session.execute(_PARENTS, asked)).all()
+        recent = (await self._session.execute(_RECENT, asked | {"age": age})).all()
+        return [stored_incident(row) for row in [*parents, *recent]]
 
     async def open_parent(self, root: RootOf, children: Sequence[StoredIncident]) -> StoredIncident:
         """Open the incident that these are parts of. It counts as announced."""
