@@ -98,7 +98,7 @@ async def _late_ms(postgres_url: str, amqp_url: str, port: int, *, dead: int) ->
 @contextmanager
 def _hanging() -> Iterator[int]:
     """A port that connections are made to and that nobody reads, on every loopback address."""
-    with socket.create_server(("0.0.0.0", 0), backlog=4096) as listening:  # noqa: S104 - see above
+    with socket.create_server(("0.0.0.0", 0), backlog=4096) as listening:
         yield listening.getsockname()[1]
 
 

@@ -171,7 +171,7 @@ async def test_a_worker_that_is_short_of_time_takes_no_more_at_once() -> None:
     async def keep_busy() -> None:
         nonlocal rounds
         while True:
-            time.sleep(0.03)  # noqa: ASYNC251 - it is meant to keep the loop from going on
+            time.sleep(0.03)
             rounds += 1
             await asyncio.sleep(0)
 
