@@ -50,6 +50,8 @@ soak: $(STAMP) ## Kill processes for ten minutes of ten thousand integrations, a
 	@$(RUN) tests.soak $(ARGS)
 
 bench: $(STAMP) ## Measure, beside the peers, on this machine
+	@tests/support/install-servers.sh
+	@tests/support/install-servers.sh prometheus-blackbox-exporter || echo "Going on without blackbox_exporter."
 	@$(RUN) tests.bench $(ARGS)
 
 clean: ## Remove .venv and every cache; data in .local stays

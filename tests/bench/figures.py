@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,31 +15,32 @@ class Figure:
     ours: float
     unit: str
     references: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, float] = field(default_factory=dict)
+    """What helps to understand the figure: printed, and written beside it."""
 
     def lines(self) -> list[str]:
-        told = [f"{self.name:<22}{'ours':<28}{self.ours:>12,.1f} {self.unit}"]
+        told = [f"{self.name:<22}{'ours':<28}{self.ours:>12,.2f} {self.unit}"]
         for name, value in self.references.items():
             ratio = self.ours / value
             told.append(f"{'':<22}{name:<28}{value:>12,.1f} {self.unit}  ours / it: {ratio:.2f}")
+        told += [f"{'':<22}{name:<34}{value:>12,.2f}" for name, value in self.notes.items()]
         return told
 
 
-def tell(figures: list[Figure], path: Path) -> None:
-    """Print a table, and write the figures for machines to read."""
+def tell(figures: Sequence[Figure], path: Path) -> None:
+    """Print a table, and write the figures for machines to read: of other runs, those stay."""
     for figure in figures:
         sys.stdout.write("\n".join(figure.lines()) + "\n")
+    sys.stdout.flush()
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps(
-            {
-                figure.name: {
-                    "ours": figure.ours,
-                    "unit": figure.unit,
-                    "references": figure.references,
-                }
-                for figure in figures
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    found = {
+        figure.name: {
+            "ours": figure.ours,
+            "unit": figure.unit,
+            "references": figure.references,
+            "notes": figure.notes,
+        }
+        for figure in figures
+    }
+    path.write_text(json.dumps(earlier | found, indent=2) + "\n")

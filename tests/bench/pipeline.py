@@ -1,8 +1,13 @@
 """
-Scheduled checks from the queue to the committed history, on one worker core.
+Scheduled checks from the queue to the committed history and the event, on one worker core.
 
-The reference is a bare loop of httpx on the same core, against the same target: it stores
-nothing, announces nothing and knows no schedule.
+The queue is filled first, so that what is measured is the worker. Every check is a real request
+to the target; each integration has an endpoint of its own, and the endpoints are spread over
+many addresses and tenants, so that no cache and no limit of a host or tenant tells.
+
+The peers have the same core, one after the other, and ask the same target: Celery, whose worker
+checks with httpx and stores a row a check; blackbox_exporter, which stores nothing and answers
+whoever asks it; a bare loop of httpx, which does not even that.
 """
 
 import asyncio
@@ -12,80 +17,152 @@ import time
 import httpx
 import psycopg
 
+from tests.bench import blackbox, celery_peer
 from tests.bench.figures import Figure
-from tests.bench.stack import BESIDE, UNDER_TEST, answers, free_port, process, settings
+from tests.bench.stack import (
+    BESIDE,
+    UNDER_TEST,
+    Databases,
+    answers,
+    cpu_seconds,
+    free_port,
+    process,
+    settings,
+)
+from tests.bench.target import ADDRESSES
 
-INTEGRATIONS = 6000
+INTEGRATIONS = 15_000
+NEW_SHARE = 100
+"""One in so many has not been checked yet: its first result changes its status, with an event."""
+TENANTS = 20
 IN_FLIGHT = 50
 LOOP_REQUESTS = 2000
-LIMIT_SECONDS = 180
+LIMIT_SECONDS = 300
 
 _REGISTER = """
 with added as (
-    insert into integrations (id, tenant_id, type, name, config_json, check_interval_seconds,
-        check_timeout_seconds)
-    select gen_random_uuid(), 'acme', 'harbor', 'registry-' || n, %s::jsonb, 86400, 10
-    from generate_series(1, %s) n returning id, tenant_id)
-insert into schedule_state (integration_id, tenant_id, next_check_at)
-select id, tenant_id, now() from added
+    insert into integrations (id, tenant_id, type, name, config_json, status,
+        check_interval_seconds, check_timeout_seconds)
+    select gen_random_uuid(), 'tenant-' || n %% %(tenants)s, 'harbor', 'registry-' || n,
+        jsonb_build_object('endpoint', (%(origins)s::text[])[1 + n %% %(hosts)s]
+            || '/registry-' || n),
+        case when n %% %(new)s = 0 then 'unknown' else 'healthy' end, 86400, 30
+    from generate_series(1, %(integrations)s) n returning *)
+insert into schedule_state (integration_id, tenant_id, next_check_at, checks_done, connection)
+select id, tenant_id, now(), case when status = 'healthy' then 1 else 0 end,
+    case when status = 'healthy'
+        then jsonb_build_object('apiRoot', config_json ->> 'endpoint' || '/api/v2.0') end
+from added
+"""
+# A scheduler that starts slowly would take the rows for late, and spread them.
+_DUE_NOW = """
+update schedule_state set next_check_at = now(), put_off_at = null
+where slot_at is null and next_check_at not between now() - interval '5 s' and now()
+"""
+_UNCLAIMED = "select count(*) from schedule_state where slot_at is null"
+_STORED = "select count(*) from health_checks"
+_SOUND = """
+select (select count(*) from health_checks where status = 'healthy'),
+    (select count(*) from integrations where status = 'healthy'),
+    (select count(*) from schedule_state where slot_at is null and last_check is not null),
+    (select count(*) from outbox where published_at is not null)
+"""
+_FAILED = """
+select error_code, error_message, count(*) from health_checks where status <> 'healthy'
+group by 1, 2 order by 3 desc limit 5
 """
 
 
-async def measure(postgres_url: str, amqp_url: str) -> Figure:
-    """Checks per second of ours, and requests per second of the bare loop."""
+async def measure(databases: Databases, amqp_url: str) -> Figure:
+    """Checks per second of ours and of the peers."""
     port = free_port()
-    endpoint = f"http://127.0.0.1:{port}"
     async with process("-m", "tests.bench.target", str(port), environment={}):
-        await answers(endpoint)
-        ours = await _checks_per_second(postgres_url, amqp_url, endpoint)
-        bare = await asyncio.to_thread(_bare_loop, f"{endpoint}/api/v2.0/health")
-    return Figure("pipeline", ours, "checks/s", {"httpx_loop": bare})
+        origins = [f"http://{address}:{port}" for address in ADDRESSES]
+        for origin in origins[:1]:
+            await answers(origin)
+        postgres_url = await databases.migrated("pipeline")
+        figure = await _ours(postgres_url, amqp_url, origins)
+        figure.references.update(await celery_peer.measure(databases, amqp_url, origins))
+        figure.references.update(await blackbox.measure(origins))
+        url = f"{origins[0]}/api/v2.0/health"
+        figure.references["httpx_loop"] = await asyncio.to_thread(_bare_loop, url)
+    return figure
 
 
-async def _checks_per_second(postgres_url: str, amqp_url: str, endpoint: str) -> float:
-    environment = settings(postgres_url, amqp_url)
+async def _ours(postgres_url: str, amqp_url: str, origins: list[str]) -> Figure:
+    environment = settings(postgres_url, amqp_url, STELLA_PORT=str(free_port()))
     async with process("-m", "stella_discovery", "--once", environment=environment) as discovery:
         await discovery.wait()
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute(_REGISTER, [f'{{"endpoint": "{endpoint}"}}', INTEGRATIONS])
-        scheduler_port, worker_port = str(free_port()), str(free_port())
+        connection.execute(
+            _REGISTER,
+            {
+                "integrations": INTEGRATIONS,
+                "tenants": TENANTS,
+                "origins": origins,
+                "hosts": len(origins),
+                "new": NEW_SHARE,
+            },
+        )
+        connection.execute("vacuum analyze")
         async with process(
-            "-m", "stella_health_worker", "--role", "scheduler",
-            environment=settings(postgres_url, amqp_url, STELLA_PORT=scheduler_port),
-        ):  # fmt: skip
-            # The queue is filled first: what is measured is the worker, not the scheduler.
-            await _until(connection, "select count(*) from schedule_state where slot_at is null", 0)
+            "-m", "stella_health_worker", "--role", "scheduler", environment=environment
+        ):
+            await _until_claimed(connection)
         async with process(
-            "-m", "stella_health_worker", "--role", "worker", is_under_test=True,
-            environment=settings(
-                postgres_url, amqp_url, STELLA_PORT=worker_port,
-                # One target stands for thousands.
-                STELLA_HOST_CONCURRENCY="1000", STELLA_TENANT_CONCURRENCY="1000",
-            ),
-        ):  # fmt: skip
-            # From the first tenth on, so that starting up and warming up are not measured.
-            await _until(connection, _MISSING, INTEGRATIONS * 9 // 10)
-            started, left = time.perf_counter(), _count(connection, _MISSING)
-            await _until(connection, _MISSING, 0)
-            seconds = time.perf_counter() - started
-        healthy = _count(connection, "select count(*) from integrations where status = 'healthy'")
-    if healthy != INTEGRATIONS:
-        raise RuntimeError(f"Only {healthy} of {INTEGRATIONS} checks found the target healthy.")
-    return left / seconds
+            "-m", "stella_health_worker", "--role", "worker",
+            environment=environment, is_under_test=True,
+        ) as worker:  # fmt: skip
+            figure = await _timed(connection, worker.pid)
+            events = INTEGRATIONS // NEW_SHARE
+            await _until_sound(connection, (INTEGRATIONS, INTEGRATIONS, INTEGRATIONS, events))
+    return figure
 
 
-_MISSING = "select count(*) from schedule_state where checks_done = 0"
+async def _until_claimed(connection: psycopg.Connection) -> None:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while _count(connection, _UNCLAIMED) > 0:
+            connection.execute(_DUE_NOW)
+            await asyncio.sleep(0.2)
+        # The last of them are published after their claim is committed.
+        await asyncio.sleep(1)
+
+
+async def _timed(connection: psycopg.Connection, worker: int) -> Figure:
+    """From the first tenth on, so that starting up and warming up are not measured."""
+    before = await _until_stored(connection, INTEGRATIONS // 10)
+    started, used = time.perf_counter(), cpu_seconds(worker)
+    after = await _until_stored(connection, INTEGRATIONS)
+    seconds, used = time.perf_counter() - started, cpu_seconds(worker) - used
+    checks = after - before
+    notes = {"worker_cpu_us_per_check": used / checks * 1e6, "worker_core_busy": used / seconds}
+    return Figure("pipeline", checks / seconds, "checks/s", notes=notes)
+
+
+async def _until_stored(connection: psycopg.Connection, checks: int) -> int:
+    async with asyncio.timeout(LIMIT_SECONDS):
+        while (stored := _count(connection, _STORED)) < checks:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    return stored
+
+
+async def _until_sound(connection: psycopg.Connection, expected: tuple[int, ...]) -> None:
+    """Each check counted once and healthy, each change of status announced; or it is no figure."""
+    try:
+        async with asyncio.timeout(10):
+            while (found := connection.execute(_SOUND).fetchone()) != expected:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    except TimeoutError as error:
+        failed = connection.execute(_FAILED).fetchall()
+        raise RuntimeError(
+            f"Healthy checks, integrations, states and events: {found}, not {expected}."
+            f" Not healthy: {failed}"
+        ) from error
 
 
 def _count(connection: psycopg.Connection, query: str) -> int:
     [count] = connection.execute(query).fetchone() or (0,)
     return int(count)
-
-
-async def _until(connection: psycopg.Connection, query: str, at_most: int) -> None:
-    async with asyncio.timeout(LIMIT_SECONDS):
-        while _count(connection, query) > at_most:  # noqa: ASYNC110 - another process counts
-            await asyncio.sleep(0.02)
 
 
 def _bare_loop(url: str) -> float:

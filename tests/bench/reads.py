@@ -14,7 +14,7 @@ import psycopg
 
 from stella_embedded import issuer
 from tests.bench.figures import Figure
-from tests.bench.stack import answers, free_port, process, settings
+from tests.bench.stack import Databases, answers, free_port, process, settings
 from tests.support.processes import authority
 
 CONNECTIONS = 16
@@ -22,8 +22,9 @@ SECONDS = 5.0
 ROWS = 1000
 
 
-async def measure(postgres_url: str, amqp_url: str) -> list[Figure]:
+async def measure(databases: Databases, amqp_url: str) -> list[Figure]:
     """Requests per second of both reads, of ours and of the floor."""
+    postgres_url = await databases.migrated("reads")
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute(
             """

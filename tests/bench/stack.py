@@ -6,10 +6,15 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
+import psycopg
+from psycopg import sql
 
+from stella_embedded.postgres import EmbeddedPostgres
 from stella_migrations.commands import upgrade
 from tests.support.postgres import binaries_of, running_server
 from tests.support.rabbitmq import local_server
@@ -22,30 +27,52 @@ UNDER_TEST = CORES[0]
 BESIDE = set(CORES[1:]) or {UNDER_TEST}
 
 
+@dataclass(frozen=True)
+class Databases:
+    """The PostgreSQL of this run."""
+
+    server: EmbeddedPostgres
+
+    def make(self, name: str) -> str:
+        """The address of a new, empty database."""
+        with psycopg.connect(self.server.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+        return self.server.url(name)
+
+    async def migrated(self, name: str) -> str:
+        """The address of a new database with our tables."""
+        url = self.make(name)
+        # A loop of its own runs in there.
+        await asyncio.to_thread(upgrade, url)
+        return url
+
+
 @contextmanager
-def servers() -> Iterator[tuple[str, str]]:
-    """A migrated database and a broker, beside the core under test: their addresses."""
+def servers() -> Iterator[tuple[Databases, str]]:
+    """PostgreSQL, and the address of a broker, beside the core under test."""
     os.sched_setaffinity(0, BESIDE)
     with running_server(binaries_of(None)) as postgres, local_server() as rabbitmq:
-        postgres_url = postgres.url()
-        upgrade(postgres_url)
-        yield postgres_url, rabbitmq.amqp
+        yield Databases(postgres), rabbitmq.amqp
 
 
 @asynccontextmanager
 async def process(
-    *arguments: str, environment: Mapping[str, str], is_under_test: bool = False
+    *arguments: str,
+    environment: Mapping[str, str],
+    is_under_test: bool = False,
+    program: str = sys.executable,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a Python module: on the core that is measured, or beside it."""
+    """Run a Python module, or another program: on the core that is measured, or beside it."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     pinned = {UNDER_TEST} if is_under_test else BESIDE
     started = await asyncio.create_subprocess_exec(
-        sys.executable,
+        program,
         *arguments,
         cwd=REPOSITORY,
         env=inherited | dict(environment),
         stdout=asyncio.subprocess.DEVNULL,
     )
+    # Later threads and children inherit it.
     os.sched_setaffinity(started.pid, pinned)
     try:
         yield started
@@ -81,3 +108,13 @@ def settings(postgres_url: str, amqp_url: str, **more: str) -> Mapping[str, str]
         "STELLA_BUILTIN_PLUGIN_PATH": str(REPOSITORY / "plugins"),
         "STELLA_LOG_LEVEL": "warning",
     } | more
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process and its children have used of the processor so far."""
+    whole = psutil.Process(pid)
+    used = 0.0
+    for each in [whole, *whole.children(recursive=True)]:
+        times = each.cpu_times()
+        used += times.user + times.system
+    return used

@@ -18,6 +18,9 @@ ANSWER = (
     + BODY
 )
 
+ADDRESSES = [f"127.0.0.{number}" for number in range(2, 52)]
+"""All of them are this one process: to a worker they are hosts of their own."""
+
 
 class Target(asyncio.Protocol):
     """One kept-alive connection. A request without a body ends with an empty line."""
@@ -40,7 +43,7 @@ class Target(asyncio.Protocol):
 
 async def main(port: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Target, "127.0.0.1", port)
+    server = await loop.create_server(Target, ["127.0.0.1", *ADDRESSES], port)
     await server.serve_forever()
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Installs the servers that the tests run themselves, and faketime, where Debian or Ubuntu lacks them.
 # Starts no service and makes no database cluster: each test run has its own, as its own child.
+# Names of further packages may be given, as `make bench` does.
 set -euo pipefail
 
-packages=(faketime)
+packages=(faketime "$@")
 [ -n "${STELLA_TEST_DATABASE_URL:-}" ] || packages+=(postgresql-15)
 [ -n "${STELLA_TEST_AMQP_URL:-}" ] || packages+=(rabbitmq-server)
 
