@@ -169,13 +169,13 @@ class Relay:
                 await self._pass_on(error)
 
     async def _pass_on(self, error: Unavailable) -> None:
-        """What is committed here meanwhile, others may be able to publish."""
+        """What was committed here, and is meanwhile, others may be able to publish."""
         while True:
-            await self._wake.wait()
             self._wake.clear()
             if isinstance(error, BusUnavailable):
                 with suppress(Unavailable):
                     await self._outbox.call_others()
+            await self._wake.wait()
 
     async def _rest(self) -> None:
         with suppress(TimeoutError):
