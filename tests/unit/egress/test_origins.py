@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stella_contracts.manifest import Manifest
-from stella_runtime.egress.origins import Origin, origins_of
+from stella_runtime.egress.origins import Origin, origin_of, origins_of, parsed_origin
 
 
 def a_manifest(**fields: Any) -> Manifest:
@@ -56,3 +59,15 @@ def test_identity_fields_are_origins_too() -> None:
     found = origins_of(manifest, {"registry": "https://r.test", "project": "library"})
 
     assert found == {Origin("https", "r.test", 443)}
+
+
+@given(st.lists(st.sampled_from([*"/:@?#\\\\.[]%a1 ", "http://", "https:", "//", "b.test", ":80"])))
+def test_origin_of_text_is_that_of_the_whole_url(parts: list[str]) -> None:
+    """Only what follows the authority may be left out of the parsing."""
+    text = "http" + "".join(parts)
+    try:
+        whole = origin_of(httpx.URL(text))
+    except (httpx.InvalidURL, ValueError):
+        return
+
+    assert parsed_origin(text) == whole
