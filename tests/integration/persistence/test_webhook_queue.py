@@ -101,3 +101,25 @@ async def test_the_log_ends_with_retention(database: Database, database_url: str
 
     assert purged == 1
     assert len(await log_of(database, endpoint.id)) == 1
+
+
+async def test_an_endpoint_is_given_back_while_somebody_holds_its_webhook(
+    database: Database, database_url: str
+) -> None:
+    endpoint = await hook(database, "http://127.0.0.1:1/a")
+    await report(database, "a")
+    minute = timedelta(minutes=1)
+    async with database.system_transaction() as transaction:
+        await transaction.webhook_queue.fill(limit=10, most_waiting=10)
+    async with database.system_transaction() as transaction:
+        [lease] = await transaction.webhooks.claim(10, lease=minute, failing=False)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("select from webhooks for update")
+        # Who holds the webhook asks for its state next: waiting for the one with the other in
+        # hand would be a deadlock.
+        async with database.system_transaction() as transaction:
+            await transaction.webhooks.free(lease)
+    async with database.system_transaction() as transaction:
+        again = await transaction.webhooks.claim(10, lease=minute, failing=False)
+
+    assert [each.webhook_id for each in again] == [endpoint.id]

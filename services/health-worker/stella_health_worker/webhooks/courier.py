@@ -129,10 +129,14 @@ class Courier:
                     parcel = await transaction.webhooks.find_next(lease, hold=self._limits.lease)
                 if parcel is None or not await self._deliver(lease, parcel):
                     break
+        except Unavailable as error:
+            log.warning("webhook_turn_ended", reason=str(error), webhook_id=str(lease.webhook_id))
+        # Also after a failure of the database's, or the endpoint would wait for its lease to end.
+        try:
             async with self._database.system_transaction() as transaction:
                 await transaction.webhooks.free(lease)
         except Unavailable as error:
-            log.warning("webhook_turn_ended", reason=str(error), webhook_id=str(lease.webhook_id))
+            log.warning("webhook_not_freed", reason=str(error), webhook_id=str(lease.webhook_id))
 
     async def _deliver(self, lease: Lease, parcel: Parcel) -> bool:
         """Make one try and store it. False when the turn is over."""

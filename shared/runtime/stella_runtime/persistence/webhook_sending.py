@@ -59,6 +59,15 @@ _HOLD = text(
     returning webhook_id
     """
 )
+# Not an update, where another one follows: of a row that this transaction has written already,
+# PostgreSQL checks the foreign key again, and so would wait for who holds the webhook.
+_LOCK = text(
+    """
+    select webhook_id from webhook_state
+    where webhook_id = :webhook_id and lease_token = :lease_token
+    for update
+    """
+)
 _RECORD_DELIVERY = text(
     """
     update webhook_deliveries
@@ -77,7 +86,8 @@ _RECORD_DELIVERY = text(
 _RECORD_ENDPOINT = text(
     """
     update webhook_state
-    set consecutive_failures = :consecutive_failures,
+    set leased_until = now() + cast(:lease as interval),
+        consecutive_failures = :consecutive_failures,
         failing_since = cast(:failing_since as timestamptz),
         not_before = cast(:not_before as timestamptz),
         disabled_at = case when cast(:disabled_reason as text) is null then null
@@ -147,8 +157,11 @@ class WebhookSending:
 
     async def find_next(self, lease: Lease, *, hold: timedelta) -> Parcel | None:
         """What to send now, the lease being held on; None if nothing, or it is not ours."""
-        held = await self._hold(lease, hold)
-        if not held:
+        held = await self._session.scalar(
+            _HOLD,
+            {"webhook_id": lease.webhook_id, "lease_token": lease.token, "lease": hold},
+        )
+        if held is None:
             return None
         row = (
             await self._session.execute(
@@ -186,7 +199,7 @@ class WebhookSending:
         hold: timedelta,
     ) -> bool:
         """Store how a try went. False, and nothing stored, if the lease is not ours any more."""
-        if not await self._hold(lease, hold):
+        if not await self._is_ours(lease):
             return False
         await self._session.execute(
             _RECORD_DELIVERY,
@@ -202,6 +215,7 @@ class WebhookSending:
             _RECORD_ENDPOINT,
             {
                 "webhook_id": lease.webhook_id,
+                "lease": hold,
                 "consecutive_failures": endpoint.consecutive_failures,
                 "failing_since": endpoint.failing_since,
                 "not_before": endpoint.not_before,
@@ -214,13 +228,13 @@ class WebhookSending:
 
     async def free(self, lease: Lease) -> None:
         """Give the endpoint back, due when its next delivery is."""
-        # Held first: what is queued meanwhile is seen by the second statement, or comes after it.
-        if await self._hold(lease, timedelta()):
+        # Locked first: what is queued meanwhile is seen by the second statement, or comes after.
+        if await self._is_ours(lease):
             await self._session.execute(_FREE, {"webhook_id": lease.webhook_id})
 
-    async def _hold(self, lease: Lease, hold: timedelta) -> bool:
-        held = await self._session.scalar(
-            _HOLD,
-            {"webhook_id": lease.webhook_id, "lease_token": lease.token, "lease": hold},
+    async def _is_ours(self, lease: Lease) -> bool:
+        """Hold the row, and say whether the lease is still the latest."""
+        found = await self._session.scalar(
+            _LOCK, {"webhook_id": lease.webhook_id, "lease_token": lease.token}
         )
-        return held is not None
+        return found is not None
