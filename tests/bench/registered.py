@@ -24,3 +24,5 @@ def register(connection: psycopg.Connection, integrations: int, *, interval_seco
     connection.execute(_INTEGRATIONS, {"integrations": integrations, "interval": interval_seconds})
     connection.execute(_SCHEDULE)
     connection.execute("vacuum analyze")
+    # Or what is measured next would write out what was registered here.
+    connection.execute("checkpoint")

@@ -98,6 +98,7 @@ async def _catalog(stack: AsyncExitStack, url: str, size: int) -> _Catalog:
         [NOT_YET_SECONDS],
     )
     connection.execute("vacuum (analyze) schedule_state")
+    connection.execute("checkpoint")
     wanted = min(size, DUE * (WARM_UP + TICKS))
     # A small catalog comes round again, as it does in life.
     sample = [row[0] for row in connection.execute(_SAMPLE, [wanted]).fetchall()]
