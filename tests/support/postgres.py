@@ -93,11 +93,11 @@ def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
         yield name
 
 
-def migrate(url: str) -> None:
-    """Bring a database to the newest schema."""
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring a database to a revision, the newest by default."""
     # Migrations run a loop of their own, which must not take the place of the tests' loop.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(upgrade, url).result()
+        thread.submit(upgrade, url, revision).result()
 
 
 @pytest.fixture

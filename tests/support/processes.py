@@ -24,7 +24,7 @@ COMMANDS = {
     "scheduler": ["-m", "stella_health_worker", "--role", "scheduler"],
     "discovery": ["-m", "stella_discovery"],
 }
-START_SECONDS = 40
+START_SECONDS = 90
 STOP_SECONDS = 40
 
 
@@ -54,11 +54,11 @@ class System:
     signer: issuer.Issuer
     services: dict[str, Service] = field(default_factory=dict)
 
-    def client(self, tenant: str = "acme") -> httpx.AsyncClient:
+    def client(self, tenant: str = "acme", *, service: str = "api") -> httpx.AsyncClient:
         """A client of the API, with a token of a tenant."""
         token = self.signer.token(tenant=tenant, subject="alice")
         return httpx.AsyncClient(
-            base_url=f"{self.services['api'].url}/api/v1",
+            base_url=f"{self.services[service].url}/api/v1",
             headers={"Authorization": f"Bearer {token}"},
             timeout=40,
         )

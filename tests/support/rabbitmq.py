@@ -87,11 +87,6 @@ class Management:
         """How many are open, as the broker knew some seconds ago."""
         return len(self._call("GET", f"/vhosts/{virtual_host}/channels").json())
 
-    def unacknowledged(self, virtual_host: str, queue: str) -> int:
-        """How many deliveries of a queue are with consumers, as it knew some seconds ago."""
-        told = self._call("GET", f"/queues/{virtual_host}/{queue}").json()
-        return int(told.get("messages_unacknowledged", 0))
-
     def close_connections(self, virtual_host: str, *, at_least: int) -> None:
         """Close every connection, once that many are listed, which takes the broker a moment."""
         wait_until(lambda: len(self.connection_names(virtual_host)) >= at_least, 30)
