@@ -14,6 +14,7 @@ from tests.support.rabbitmq import Management
 from tests.support.subscriber import Subscriber, eventually, subscribed
 
 STEP_SECONDS = 0.5
+SETTLE_SECONDS = 15
 CHECKS_OF_AN_OUTAGE = 6
 """After so many counted checks, every outage of the scripts has begun and ended."""
 
@@ -125,6 +126,8 @@ async def _watch(
 ) -> list[Sample]:
     samples: list[Sample] = []
     virtual_host = amqp_url.rpartition("/")[2]
+    # Who was started last opens its channels, and the broker tells of them some seconds later.
+    await asyncio.sleep(min(SETTLE_SECONDS, plan.steady_seconds))
     end = time.monotonic() + plan.steady_seconds
     while time.monotonic() < end:
         pids = {name: system.pid(name) for name in names}
