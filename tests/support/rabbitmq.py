@@ -369,7 +369,10 @@ def virtual_host(rabbitmq_server: Server) -> Iterator[str]:
     name = f"test-{uuid4().hex}"
     rabbitmq_server.management.create_virtual_host(name)
     yield name
-    rabbitmq_server.management.delete_virtual_host(name)
+    # One of our own ends with the run. RabbitMQ 3.10 can lose its dead-lettering, for the queues
+    # of all virtual hosts, when one is deleted while messages move from queue to queue.
+    if isinstance(rabbitmq_server, GivenServer):
+        rabbitmq_server.management.delete_virtual_host(name)
 
 
 @pytest.fixture

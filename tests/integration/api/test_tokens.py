@@ -137,6 +137,7 @@ async def test_no_other_header_says_who_is_calling(hub: Hub) -> None:
 
 
 SOME_ID = f"/integrations/{UNKNOWN_ID}"
+A_WEBHOOK = f"/webhooks/{UNKNOWN_ID}"
 ROUTES = [
     ("GET", "/integrations", "read"),
     ("GET", "/integrations/by-type/registry", "read"),
@@ -153,6 +154,21 @@ ROUTES = [
     ("POST", "/integrations/plugins/discover", "admin"),
     ("GET", "/audit-logs", "admin"),
     ("GET", "/audit-logs/verify", "admin"),
+    ("GET", f"{SOME_ID}/transitions", "read"),
+    ("GET", "/events?follow=false", "read"),
+    ("GET", "/mutes", "read"),
+    ("POST", "/mutes", "operate"),
+    ("DELETE", f"/mutes/{UNKNOWN_ID}", "operate"),
+    ("GET", "/webhooks", "read"),
+    ("POST", "/webhooks", "write"),
+    ("GET", A_WEBHOOK, "read"),
+    ("PUT", A_WEBHOOK, "write"),
+    ("DELETE", A_WEBHOOK, "write"),
+    ("POST", f"{A_WEBHOOK}/test", "write"),
+    ("POST", f"{A_WEBHOOK}/replay", "write"),
+    ("GET", f"{A_WEBHOOK}/deliveries", "read"),
+    ("GET", f"{A_WEBHOOK}/deliveries/{UNKNOWN_ID}", "read"),
+    ("POST", f"{A_WEBHOOK}/deliveries/{UNKNOWN_ID}/replay", "write"),
 ]
 
 
