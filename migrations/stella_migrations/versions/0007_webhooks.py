@@ -2,13 +2,13 @@
 Outbound webhooks: who wants to be called, what is to be delivered, and how it went.
 
 Revision ID: 0007
-Revises: 0004
+Revises: 0006
 """
 
 from alembic import op
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """
 Events are read from the outbox: whose they are, their type, and an order safe to resume in.
 
-Revision ID: 0006
-Revises: 0020
+Revision ID: 0005
+Revises: 0004
 """
 
 from alembic import op
 
-revision = "0006"
-down_revision = "0020"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

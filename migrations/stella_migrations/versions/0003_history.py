@@ -1,14 +1,14 @@
 """
 History by age: status transitions, roll-ups that outlive the checks, partitions made and dropped.
 
-Revision ID: 0005
-Revises: 0003
+Revision ID: 0003
+Revises: 0002
 """
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0003"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 

@@ -1,14 +1,14 @@
 """
 Alerts apart from incidents: flapping, mutes, parent incidents, reminders, our own health.
 
-Revision ID: 0004
-Revises: 0006
+Revision ID: 0006
+Revises: 0005
 """
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0006"
+revision = "0006"
+down_revision = "0005"
 branch_labels = None
 depends_on = None
 

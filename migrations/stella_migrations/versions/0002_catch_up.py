@@ -1,13 +1,13 @@
 """
 The schedule counts the slots that it missed, and remembers when it put a late row off.
 
-Revision ID: 0003
+Revision ID: 0002
 Revises: 0001
 """
 
 from alembic import op
 
-revision = "0003"
+revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None

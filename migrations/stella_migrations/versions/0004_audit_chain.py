@@ -1,14 +1,14 @@
 """
 The audit log of each tenant becomes a chain: an entry holds a hash over itself and the one before.
 
-Revision ID: 0020
-Revises: 0005
+Revision ID: 0004
+Revises: 0003
 """
 
 from alembic import op
 
-revision = "0020"
-down_revision = "0005"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
