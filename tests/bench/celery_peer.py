@@ -13,7 +13,7 @@ from tests.bench.stack import Databases, process
 TASKS = 4000
 LIMIT_SECONDS = 120
 POOLS = {"prefork": 4, "threads": 8}
-"""With how many processes or threads: more were slower on one core."""
+"""With how many processes or threads."""
 
 _STORED = "select count(*) from peer_history where status = 'healthy'"
 
