@@ -160,6 +160,11 @@ async def test_a_relay_that_is_killed_between_confirmation_and_bookkeeping_repea
 ) -> None:
     async with tcp_proxy(database_url) as network:
         await system.start("discovery")
+        # It has told of the plugins. Its relay could publish, and mark, in place of the api's.
+        async with asyncio.timeout(PATIENCE):
+            while await unpublished(database_url):  # noqa: ASYNC110 - another process publishes
+                await asyncio.sleep(0.05)
+        await system.stop("discovery")
         system.environment = {
             **system.environment,
             "STELLA_DATABASE_URL": network.url(database_url),
