@@ -14,8 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 _LOCK_CURSOR = text(
     "select transaction_id, sequence from webhook_cursor where id = 1 for update skip locked"
 )
-# The id is a UUIDv7. Endpoints are locked against being deleted meanwhile; what an endpoint's
-# own events say is not for itself.
+# The id is a UUIDv7 (28672 is its version), whose counter keeps the order of events within a
+# millisecond. Endpoints are locked against being deleted meanwhile; what an endpoint's own
+# events say is not for itself.
 _QUEUE = text(
     """
     with page as materialized (
@@ -40,10 +41,13 @@ _QUEUE = text(
     ), queued as (
         insert into webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, subject,
             body, transaction_id, sequence, state, next_attempt_at, finished_at)
-        select encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        select encode(overlay(overlay(uuid_send(gen_random_uuid())
                    placing substring(int8send(
-                       floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-                   from 1 for 6), 52, 1), 53, 1), 'hex')::uuid,
+                       floor(extract(epoch from statement_timestamp()) * 1000)::bigint) from 3)
+                   from 1 for 6)
+                   placing substring(int8send(28672 + least(4095, row_number() over (
+                       order by p.transaction_id, p.sequence))) from 7)
+                   from 7 for 2), 'hex')::uuid,
                p.tenant_id, w.id, p.id, p.event_type, p.subject, p.body,
                p.transaction_id, p.sequence,
                case when w.is_full then 'dropped' else 'pending' end,
