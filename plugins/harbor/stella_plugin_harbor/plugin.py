@@ -1,16 +1,17 @@
 """Health and configuration of a Harbor registry."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar
 
 import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from stella_contracts.answers import answer_of
 from stella_contracts.failures import raise_for_status
 from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, StepResult
 from stella_contracts.integrations import Connection
+from stella_contracts.logins import basic_login_of
 from stella_contracts.plugin import (
-    CheckFailed,
     IntegrationConfig,
     IntegrationPlugin,
     PluginContext,
@@ -18,11 +19,10 @@ from stella_contracts.plugin import (
 )
 from stella_contracts.problems import problems_of
 from stella_plugin_harbor.api_root import api_root_of
-from stella_plugin_harbor.login import login_of
 from stella_plugin_harbor.report import CurrentUser, HealthReport, SystemInfo
 
+_NAME = "Harbor"
 _JSON = {"Accept": "application/json"}
-_Body = TypeVar("_Body", bound=BaseModel)
 
 
 class HarborSettings(BaseModel):
@@ -47,7 +47,7 @@ class HarborPlugin:
     ) -> HealthResult:
         known = integration.connection and integration.connection.api_root
         root = known or HarborSettings.model_validate(integration.settings).api_root
-        login = login_of(context.secret) if context.secret else None
+        login = basic_login_of(context.secret) if context.secret else None
 
         with context.steps.step("request"):
             result = await _reported_health(root, context.http)
@@ -67,7 +67,7 @@ class HarborPlugin:
 async def _reported_health(root: str, http: httpx.AsyncClient) -> HealthResult:
     response = await http.get(f"{root}/health", headers=_JSON)
     raise_for_status(response)
-    return _body(response, HealthReport).result
+    return answer_of(response, HealthReport, _NAME).result
 
 
 async def _log_in(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) -> None:
@@ -78,22 +78,13 @@ async def _log_in(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) ->
     if response.status_code == httpx.codes.PRECONDITION_FAILED:
         return
     raise_for_status(response)
-    _body(response, CurrentUser)
+    answer_of(response, CurrentUser, _NAME)
 
 
 async def _is_read_only(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) -> bool:
     response = await http.get(f"{root}/systeminfo", headers=_JSON, auth=login)
     raise_for_status(response)
-    return _body(response, SystemInfo).read_only is True
-
-
-def _body(response: httpx.Response, shape: type[_Body]) -> _Body:
-    """Read an answer. A login page in front of Harbor answers 200 as well."""
-    try:
-        return shape.model_validate_json(response.content)
-    except ValidationError:
-        # Not `from error`, which quotes the answer.
-        raise CheckFailed(ErrorCode.BAD_RESPONSE, "The answer is not one of Harbor's API") from None
+    return answer_of(response, SystemInfo, _NAME).read_only is True
 
 
 # Lets the type checker compare the class with the interface.

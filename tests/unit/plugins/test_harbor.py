@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from stella_contracts.failures import result_of
 from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, StepResult
+from stella_contracts.logins import basic_login_of
 from stella_contracts.plugin import CheckFailed, PluginContext, Secret
 from stella_contracts.testing import Provider, RecordingLog, a_context, an_integration
-from stella_plugin_harbor.login import login_of
 from stella_plugin_harbor.plugin import HarborPlugin
 
 ROOT = "https://harbor.test/api/v2.0"
@@ -267,7 +267,7 @@ async def test_answer_that_repeats_the_login_leaks_nothing(status: int) -> None:
     ],
 )
 def test_login_is_read_from_a_secret(fields: dict[str, str]) -> None:
-    [request] = login_of(Secret(fields)).auth_flow(httpx.Request("GET", ROOT))
+    [request] = basic_login_of(Secret(fields)).auth_flow(httpx.Request("GET", ROOT))
 
     given_up = base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode()
     assert given_up == f"{NAME}:{PASSWORD}"
@@ -302,7 +302,7 @@ async def test_secret_that_cannot_be_used_is_said_before_anything_is_asked(
 @given(st.text(), st.text())
 def test_any_secret_can_be_sent_or_is_refused(name: str, password: str) -> None:
     with suppress(CheckFailed):
-        login = login_of(Secret({"username": name, "password": password}))
+        login = basic_login_of(Secret({"username": name, "password": password}))
 
         [request] = login.auth_flow(httpx.Request("GET", ROOT))
         sent = request.headers["Authorization"].removeprefix("Basic ")

@@ -1,4 +1,4 @@
-"""The credential of a Harbor robot or user."""
+"""Credentials in the forms that most tools take."""
 
 import httpx
 
@@ -6,10 +6,10 @@ from stella_contracts.health import ErrorCode
 from stella_contracts.plugin import CheckFailed, Secret
 
 
-def login_of(secret: Secret) -> httpx.BasicAuth:
+def basic_login_of(secret: Secret) -> httpx.BasicAuth:
     """
     Make Basic authentication of a secret with the fields `username` and `password`, or of one
-    value `name:password`. Names of robots hold `$` and `+`, and their prefix is configurable.
+    value `name:password`.
 
     Raises CheckFailed, whose message holds nothing of the secret.
     """

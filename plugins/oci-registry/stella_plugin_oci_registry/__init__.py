@@ -1,0 +1,1 @@
+"""Connects registries of the OCI distribution specification."""
