@@ -1,14 +1,11 @@
 """The Harbor connector against the API description that Harbor publishes."""
 
-import json
 from typing import Any
 
 import httpx
 import pytest
-from openapi_core import OpenAPI
-from openapi_core.testing import MockRequest, MockResponse
+from tests.support.api_description import ApiDescription
 from tests.support.harbor_server import PASSWORD, ROBOT, USER, State, harbor_server
-from tests.support.vendor_specs import vendor_spec
 
 from stella_contracts.failures import result_of
 from stella_contracts.health import HealthResult
@@ -29,62 +26,9 @@ WHEN_ALL_IS_WELL: dict[str, tuple[int, Any]] = {
 }
 
 
-class Description:
-    """Harbor's routes, as Harbor describes them."""
-
-    def __init__(self) -> None:
-        self._document = json.loads(vendor_spec("harbor-v2.16.trimmed.oas3.json").read_bytes())
-        self._api = OpenAPI.from_dict(self._document)
-
-    def check_request(self, sent: httpx.Request) -> None:
-        """Raise unless the request is one of those described."""
-        self._api.validate_request(_request(sent.method, sent.url.path, dict(sent.headers)))
-
-    def check_answer(self, path: str, status: int, body: Any) -> None:
-        """Raise unless the answer to a GET is one of those described."""
-        answer = MockResponse(json.dumps(body).encode(), status, content_type="application/json")
-        self._api.validate_response(_request("GET", path, {}), answer)
-
-    def statuses(self, path: str) -> list[int]:
-        return sorted(map(int, self._document["paths"][path]["get"]["responses"]))
-
-    def example(self, path: str, status: int) -> Any:
-        """An answer as mock servers make it: words for text, one item in each list."""
-        answer = self._resolved(self._document["paths"][path]["get"]["responses"][str(status)])
-        return self._sample(answer["content"]["application/json"]["schema"])
-
-    def _resolved(self, node: dict[str, Any]) -> dict[str, Any]:
-        if "$ref" not in node:
-            return node
-        found: dict[str, Any] = self._document
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            found = found[part]
-        return found
-
-    def _sample(self, schema: dict[str, Any]) -> Any:
-        schema = self._resolved(schema)
-        if "example" in schema:
-            return schema["example"]
-        match schema.get("type"):
-            case "object":
-                properties = schema.get("properties", {})
-                return {name: self._sample(inner) for name, inner in properties.items()}
-            case "array":
-                return [self._sample(schema["items"])]
-            case "boolean":
-                return True
-            case "integer":
-                return 1
-        return "2026-01-01T00:00:00Z" if schema.get("format") == "date-time" else "string"
-
-
-def _request(method: str, path: str, headers: dict[str, str]) -> MockRequest:
-    return MockRequest(ENDPOINT, method.lower(), path, headers=headers)
-
-
 @pytest.fixture(scope="module")
-def description() -> Description:
-    return Description()
+def description() -> ApiDescription:
+    return ApiDescription("harbor-v2.16.trimmed.oas3.json", ENDPOINT)
 
 
 async def check(provider: Provider, name: str = ROBOT) -> HealthResult:
@@ -106,7 +50,7 @@ def answering(answers: dict[str, tuple[int, Any]]) -> Provider:
     return Provider(answer)
 
 
-async def test_every_request_is_one_that_harbor_describes(description: Description) -> None:
+async def test_every_request_is_one_that_harbor_describes(description: ApiDescription) -> None:
     provider = answering(WHEN_ALL_IS_WELL)
 
     result = await check(provider)
@@ -133,9 +77,9 @@ UNDERSTOOD = {
     ("path", "status"), UNDERSTOOD, ids=[f"{status} to {path}" for path, status in UNDERSTOOD]
 )
 async def test_every_described_answer_is_understood(
-    description: Description, path: str, status: int
+    description: ApiDescription, path: str, status: int
 ) -> None:
-    example = description.example(path, status)
+    [example] = description.examples(path, status).values()
 
     result = await check(answering(WHEN_ALL_IS_WELL | {path: (status, example)}))
 
@@ -143,7 +87,7 @@ async def test_every_described_answer_is_understood(
     assert (result.status, result.error_message) == UNDERSTOOD[path, status]
 
 
-def test_no_described_answer_was_left_out(description: Description) -> None:
+def test_no_described_answer_was_left_out(description: ApiDescription) -> None:
     described = {
         (path, status) for path in WHEN_ALL_IS_WELL for status in description.statuses(path)
     }
@@ -153,7 +97,7 @@ def test_no_described_answer_was_left_out(description: Description) -> None:
 
 @pytest.mark.parametrize("name", [ROBOT, USER, None], ids=["robot", "user", "nobody"])
 async def test_development_server_answers_as_harbor_describes(
-    description: Description, name: str | None
+    description: ApiDescription, name: str | None
 ) -> None:
     auth = httpx.BasicAuth(name, PASSWORD) if name else None
     # The others are late, or what stands in front of Harbor speaks.

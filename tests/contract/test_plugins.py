@@ -11,7 +11,7 @@ FOLDERS = sorted(manifest.parent for manifest in PLUGINS.glob("*/plugin.toml"))
 
 
 def test_plugins_are_found() -> None:
-    assert {"harbor", "in-memory", "oci-registry"} <= {folder.name for folder in FOLDERS}
+    assert {"gitlab", "harbor", "in-memory", "oci-registry"} <= {folder.name for folder in FOLDERS}
 
 
 class TestPlugins(PluginConformance):

@@ -10,6 +10,7 @@ from stella_contracts.health import ErrorCode, HealthStatus
 
 _STATUS_OF = {
     ErrorCode.RATE_LIMITED: HealthStatus.DEGRADED,
+    ErrorCode.CREDENTIAL_EXPIRING: HealthStatus.DEGRADED,
     ErrorCode.NOT_SUPPORTED: HealthStatus.UNKNOWN,
 }
 """What an error code means by itself; any other is unhealthy."""

@@ -5,13 +5,15 @@ from datetime import datetime, timedelta
 from stella_contracts.failures import RETRY_AFTER_LIMIT_SECONDS
 from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, Step
 from stella_health_worker.breakers import Refusal
+from stella_health_worker.expiry import warned
 from stella_health_worker.scrubbing import Scrubber
 
 MESSAGE_LIMIT = 500
 
 
-def normalised(result: HealthResult, scrubber: Scrubber) -> HealthResult:
+def normalised(result: HealthResult, scrubber: Scrubber, now: datetime) -> HealthResult:
     """The result with a code that fits its status, and a message that may be shown."""
+    result = warned(result, now)
     status, code, after = result.status, result.error_code, result.retry_after_seconds
     if status is HealthStatus.HEALTHY:
         code = None
@@ -27,6 +29,7 @@ def normalised(result: HealthResult, scrubber: Scrubber) -> HealthResult:
         error_code=code,
         error_message=message,
         retry_after_seconds=after if after is None else min(after, RETRY_AFTER_LIMIT_SECONDS),
+        credential_expires_at=result.credential_expires_at,
     )
 
 

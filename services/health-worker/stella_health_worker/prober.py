@@ -132,7 +132,7 @@ class Prober:
             self._crashed(target.provider_type)
         return Outcome(
             target=target,
-            result=normalised(result, check.scrubber),
+            result=normalised(result, check.scrubber, self._now()),
             connection=check.connection,
             latency_ms=round((ended - check.started) * 1000),
             steps=[scrubbed(step, check.scrubber) for step in check.steps.taken[:STEPS_LIMIT]],

@@ -120,17 +120,34 @@ def result_of(failure: CheckFailed) -> HealthResult:
     )
 
 
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that a Retry-After header (RFC 9110: seconds or a date) asks for, at most an hour."""
-    value = response.headers.get("retry-after", "").strip()
-    if value.isascii() and value.isdigit():
-        seconds = float(value.lstrip("0")[:9] or 0)
-    else:
-        try:
-            moment = parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
+def retry_after(response: httpx.Response, *, reset_header: str = "") -> float | None:
+    """
+    Seconds that a Retry-After header (RFC 9110: seconds or a date) asks for, at most an hour.
+
+    Without one, those until the moment in another header, in seconds since 1970, by the clock
+    of the provider.
+    """
+    seconds = _whole_seconds(response.headers.get("retry-after", ""))
+    if seconds is None and (moment := _moment(response.headers.get("retry-after", ""))):
         seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), RETRY_AFTER_LIMIT_SECONDS)
+    reset = _whole_seconds(response.headers.get(reset_header, "")) if reset_header else None
+    if seconds is None and reset is not None:
+        there = _moment(response.headers.get("date", "")) or datetime.now(UTC)
+        seconds = reset - there.timestamp()
+    return None if seconds is None else min(max(seconds, 0.0), RETRY_AFTER_LIMIT_SECONDS)
+
+
+def _whole_seconds(value: str) -> float | None:
+    value = value.strip()
+    if not (value.isascii() and value.isdigit()):
+        return None
+    return float(value.lstrip("0")[:12] or 0)
+
+
+def _moment(value: str) -> datetime | None:
+    """A date of HTTP, or None for what is none."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,5 +1,6 @@
 """What a check can find, and how it is told."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 from uuid import UUID
@@ -48,6 +49,7 @@ class ErrorCode(StrEnum):
     MISCONFIGURED = "misconfigured"
     PLUGIN_ERROR = "plugin_error"
     NOT_SUPPORTED = "not_supported"
+    CREDENTIAL_EXPIRING = "credential_expiring"
 
 
 class IncidentScope(StrEnum):
@@ -98,9 +100,13 @@ class HealthResult(Answer):
         default=None, ge=0, description="The provider asked not to be called before (429)."
     )
 
+    credential_expires_at: UtcDatetime | None = Field(
+        default=None, description="When the credential stops working, if the provider tells."
+    )
+
     @classmethod
-    def healthy(cls) -> "HealthResult":
-        return cls(status=HealthStatus.HEALTHY)
+    def healthy(cls, *, credential_expires_at: datetime | None = None) -> "HealthResult":
+        return cls(status=HealthStatus.HEALTHY, credential_expires_at=credential_expires_at)
 
     @classmethod
     def degraded(cls, code: ErrorCode, message: str) -> "HealthResult":

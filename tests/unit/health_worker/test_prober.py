@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import httpx
@@ -44,6 +45,14 @@ async def test_result_of_the_plugin_is_the_outcome() -> None:
     assert (outcome.target, outcome.worker, outcome.connection) == (TARGET, "worker-1", None)
     assert outcome.latency_ms >= 0
     assert outcome.checked_at.tzinfo is not None
+
+
+async def test_credential_that_ends_soon_degrades_what_works() -> None:
+    ends = datetime.now(UTC) + timedelta(days=2)
+
+    outcome = await probe(returning(HealthResult.healthy(credential_expires_at=ends)))
+
+    assert finding(outcome)[:2] == (HealthStatus.DEGRADED, ErrorCode.CREDENTIAL_EXPIRING)
 
 
 async def test_plugin_is_told_what_it_checks() -> None:

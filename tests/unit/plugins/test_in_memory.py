@@ -15,6 +15,13 @@ from stella_contracts.testing import Provider, a_context, an_integration
 from stella_plugin_in_memory.plugin import InMemoryPlugin
 from stella_plugin_in_memory.script import Script
 
+OF_THEIR_OWN = (
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.NOT_SUPPORTED,
+    ErrorCode.CREDENTIAL_EXPIRING,
+)
+"""Codes that are no outage."""
+
 
 async def check(config: dict[str, Any], number: int = 0) -> HealthResult:
     """The result as a host records it."""
@@ -43,8 +50,9 @@ async def problems(config: dict[str, Any]) -> list[tuple[str, str]]:
         *[
             pytest.param(code.value, "unhealthy", code.value, id=code.value)
             for code in ErrorCode
-            if code not in (ErrorCode.RATE_LIMITED, ErrorCode.NOT_SUPPORTED)
+            if code not in OF_THEIR_OWN
         ],
+        pytest.param("credential_expiring", "degraded", "credential_expiring", id="expiring"),
         pytest.param("rate_limited", "degraded", "rate_limited", id="rate_limited"),
         pytest.param("not_supported", "unknown", "not_supported", id="not_supported"),
         pytest.param("healthy", "healthy", None, id="healthy"),

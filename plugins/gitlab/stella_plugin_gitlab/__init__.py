@@ -1,0 +1,1 @@
+"""Connects GitLab, on gitlab.com or self-managed."""
