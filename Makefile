@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 STAMP := $(VENV)/installed
+OPENID := tests/support/openid/node_modules/.package-lock.json
 TYPED := shared services migrations deploy extensions $(wildcard plugins) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help up down install test test-python test-unit test-nightly lint format soak bench clean
+.PHONY: help up down install test test-python test-tools test-unit test-nightly lint format soak bench clean
 .SUFFIXES:
 MAKEFLAGS += --no-builtin-rules
 
@@ -24,9 +25,11 @@ install: $(STAMP) ## Install or update what the other commands need, into .venv
 
 test: test-python ## Run every test there is
 
-test-python: $(STAMP) ## Run the Python tests, on a PostgreSQL and a RabbitMQ of their own
-	@tests/support/install-servers.sh
+test-python: test-tools ## Run the Python tests, on a PostgreSQL and a RabbitMQ of their own
 	@$(RUN) pytest -n 2 --ignore=tests/bench $(ARGS) tests
+
+test-tools: $(STAMP) $(OPENID) ## Install what the tests run beside our own: servers, an OpenID provider
+	@tests/support/install-servers.sh
 
 test-unit: $(STAMP) ## Run the tests that need no server
 	@$(RUN) pytest $(ARGS) $(wildcard tests/unit tests/contract tests/house)
@@ -57,6 +60,10 @@ bench: $(STAMP) ## Measure, beside the peers, on this machine
 clean: ## Remove .venv and every cache; data in .local stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(OPENID): tests/support/openid/package-lock.json $(STAMP)
+	@$(VENV)/bin/npm ci --silent --no-fund --no-audit --prefix tests/support/openid
+	@touch $@
 
 $(STAMP): requirements.txt constraints.txt pyproject.toml shared/contracts/pyproject.toml extensions/cli/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

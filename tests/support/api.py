@@ -73,13 +73,14 @@ class Authority:
         return [{**jwk_of(key), "kid": key_id, "use": "sig"} for key_id, key in self.keys.items()]
 
 
-def jwk_of(key: PrivateKey) -> dict[str, Any]:
+def jwk_of(key: PrivateKey, *, private: bool = False) -> dict[str, Any]:
+    """A key as a JSON Web Key (RFC 7517), its public part unless told otherwise."""
     algorithm: Any = (
         jwt.algorithms.RSAAlgorithm
         if isinstance(key, rsa.RSAPrivateKey)
         else jwt.algorithms.ECAlgorithm
     )
-    found: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True)
+    found: dict[str, Any] = algorithm.to_jwk(key if private else key.public_key(), as_dict=True)
     return found
 
 

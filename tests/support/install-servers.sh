@@ -4,7 +4,7 @@
 # Names of further packages may be given, as `make bench` does.
 set -euo pipefail
 
-packages=(faketime docker-registry "$@")
+packages=(faketime docker-registry nginx-light "$@")
 [ -n "${STELLA_TEST_DATABASE_URL:-}" ] || packages+=(postgresql-15)
 [ -n "${STELLA_TEST_AMQP_URL:-}" ] || packages+=(rabbitmq-server)
 

@@ -75,6 +75,7 @@ async def serve(settings: EmbeddedSettings) -> None:
             metrics,
         )
         api.application.include_router(issuer.routes(authority))
+        log.warning("development_issuer_on", url=url, meaning=issuer.MEANING)
         discovery = Discovery(DiscoverySettings(**shared).sources, database, bus, metrics)
         worker = HealthWorkerSettings(
             **shared, egress_allow=PRIVATE_NETWORKS, secret_folder=settings.folder / "secrets"

@@ -19,6 +19,8 @@ AUDIENCE = "stella-integrations"
 LIFETIME_SECONDS = 12 * 3600
 SCOPES = "integrations:read integrations:write integrations:operate integrations:admin"
 
+MEANING = "Whoever reaches this port gets a token of any tenant. Never for production."
+
 _ALGORITHM = "ES256"
 _KEY_ID = "development"
 

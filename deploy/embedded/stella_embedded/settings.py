@@ -21,6 +21,8 @@ class EmbeddedSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="STELLA_", extra="ignore", frozen=True)
 
+    # Not for production, whatever else it was told: it hands out tokens.
+    environment: Literal["embedded"] = "embedded"
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     folder: Path = Field(

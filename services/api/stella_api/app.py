@@ -50,7 +50,7 @@ class Api:
         self, settings: ApiSettings, database: Database, bus: Bus, metrics: Metrics
     ) -> None:
         self._http = httpx.AsyncClient(trust_env=False)
-        keys = Keys(settings.jwks_url, self._http)
+        keys = Keys(settings.trusted.jwks_url, self._http)
         self._waiting = Waiting(bus)
         self._event_streams = EventStreams(settings, database, bus, metrics)
         app = Described(

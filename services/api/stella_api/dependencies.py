@@ -25,7 +25,7 @@ _Authenticate = Callable[..., Awaitable[Actor]]
 def _actor_with(scope: str) -> _Authenticate:
     async def authenticate(request: Request, _: Annotated[object, Security(_bearer)]) -> Actor:
         authenticator: Authenticator = request.app.state.authenticator
-        actor = await authenticator.authenticate(request.headers.get("authorization"))
+        actor = await authenticator.authenticate(request.headers)
         structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
         tracing.tell(tenant_id=actor.tenant_id)
         actor.require(scope)

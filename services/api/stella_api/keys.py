@@ -1,7 +1,9 @@
 """The public keys of the issuer of tokens (RFC 7517)."""
 
 import asyncio
+import json
 import time
+from collections.abc import Callable
 
 import httpx
 import jwt
@@ -17,6 +19,7 @@ GOOD_FOR_SECONDS = 300.0
 UNKNOWN_KEY_PAUSE_SECONDS = 60.0
 FAILURE_PAUSE_SECONDS = 1.0
 FETCH_TIMEOUT_SECONDS = 5.0
+LARGEST_KEY_SET = 256 * 1024
 SHORTEST_RSA_KEY = 2048
 
 _NO_KEYS = (
@@ -24,6 +27,7 @@ _NO_KEYS = (
     httpx.InvalidURL,
     jwt.PyJWTError,
     ValueError,
+    TimeoutError,
     # What PyJWT raises for JSON that is another document.
     AttributeError,
     TypeError,
@@ -38,9 +42,12 @@ class Keys:
     keys that are known go on working.
     """
 
-    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, url: str, http: httpx.AsyncClient, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._url = url
         self._http = http
+        self._clock = clock
         self._keys: dict[str, jwt.PyJWK] = {}
         self._next_fetch = float("-inf")
         self._next_fetch_for_unknown = float("-inf")
@@ -48,7 +55,9 @@ class Keys:
 
     async def get(self, key_id: str) -> jwt.PyJWK:
         """Raises TokenRejected for an unknown key, KeysUnavailable while no key is known."""
-        if self._is_due(key_id):
+        # While somebody fetches them, a key that is known waits for nobody: the issuer may hang.
+        waits = key_id not in self._keys or not self._fetching.locked()
+        if waits and self._is_due(key_id):
             async with self._fetching:
                 # Whoever held the lock may have fetched them.
                 if self._is_due(key_id):
@@ -63,7 +72,7 @@ class Keys:
         """Raise KeysUnavailable unless a key is known."""
         if not self._keys:
             async with self._fetching:
-                if not self._keys and time.monotonic() >= self._next_fetch:
+                if not self._keys and self._clock() >= self._next_fetch:
                     await self._fetch()
         if not self._keys:
             raise KeysUnavailable
@@ -71,22 +80,32 @@ class Keys:
     def _is_due(self, key_id: str) -> bool:
         is_stranger = bool(self._keys) and key_id not in self._keys
         due = self._next_fetch_for_unknown if is_stranger else self._next_fetch
-        return time.monotonic() >= due
+        return self._clock() >= due
 
     async def _fetch(self) -> None:
         found: dict[str, jwt.PyJWK] = {}
         try:
-            answer = await self._http.get(self._url, timeout=FETCH_TIMEOUT_SECONDS)
-            answer.raise_for_status()
-            found = usable(jwt.PyJWKSet.from_dict(answer.json()).keys)
+            async with asyncio.timeout(FETCH_TIMEOUT_SECONDS):
+                document = await self._document()
+            found = usable(jwt.PyJWKSet.from_dict(json.loads(document)).keys)
         except _NO_KEYS as error:
             log.warning("keys_not_fetched", reason=type(error).__name__)
-        now = time.monotonic()
+        now = self._clock()
         if found:
             self._keys = found
         # A set that is empty is a mistake at the other end: what is known goes on working.
         self._next_fetch = now + (GOOD_FOR_SECONDS if self._keys else FAILURE_PAUSE_SECONDS)
         self._next_fetch_for_unknown = now + UNKNOWN_KEY_PAUSE_SECONDS
+
+    async def _document(self) -> bytes:
+        document = b""
+        async with self._http.stream("GET", self._url) as answer:
+            answer.raise_for_status()
+            async for chunk in answer.aiter_bytes():
+                document += chunk
+                if len(document) > LARGEST_KEY_SET:
+                    raise ValueError("The key set is too large.")
+        return document
 
 
 def usable(keys: list[jwt.PyJWK]) -> dict[str, jwt.PyJWK]:

@@ -32,7 +32,8 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |-- Unauthenticated
     |   `-- TokenRejected
     |-- Forbidden
-    |   `-- ScopeMissing
+    |   |-- ScopeMissing
+    |   `-- TenantMissing
     |-- Limited
     |   |-- TooManyStreams
     |   `-- TooManyWebhooks
@@ -262,6 +263,13 @@ class ScopeMissing(Forbidden):
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The token lacks the scope {scope}.")
+
+
+class TenantMissing(Forbidden):
+    code = "tenant_missing"
+
+    def __init__(self, claim: str) -> None:
+        super().__init__(f"The token names no tenant. It must have the claim {claim!r}.")
 
 
 class DatabaseUnavailable(Unavailable):
