@@ -12,10 +12,14 @@ from tests.support.vendor_specs import vendor_spec
 
 
 class ApiDescription:
-    """One of the descriptions in the vendor specs; skips the test where there are none."""
+    """
+    One of the descriptions in the vendor specs, for a server at that endpoint; skips the test
+    where there are none.
+    """
 
     def __init__(self, file: str, endpoint: str) -> None:
         self._document = json.loads(vendor_spec(file).read_bytes())
+        self._document["servers"] = [{"url": endpoint}]
         self._api = OpenAPI.from_dict(self._document)
         self._endpoint = endpoint
 

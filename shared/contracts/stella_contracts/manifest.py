@@ -46,7 +46,9 @@ class Manifest(BaseModel):
     default_interval_seconds: IntervalSeconds = 300
     default_timeout_seconds: TimeoutSeconds = 10
     allowed_hosts: list[str] = Field(
-        default=[], max_length=64, description="Hosts it may call besides the one of the endpoint."
+        default=[],
+        max_length=64,
+        description="Hosts it may call besides the one of the endpoint; `{host}` stands for that.",
     )
 
     @classmethod

@@ -53,6 +53,17 @@ def test_manifest_adds_hosts_over_https() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "host"),
+    [("https://a.test:8443/x", "api.a.test"), ("https://[::1]", None), ("nonsense", None)],
+)
+def test_allowed_host_may_stand_below_that_of_the_endpoint(endpoint: str, host: str | None) -> None:
+    found = origins_of(a_manifest(allowed_hosts=["api.{host}"]), {"endpoint": endpoint})
+
+    allowed = found - origins_of(a_manifest(), {"endpoint": endpoint})
+    assert allowed == ({Origin("https", host, 443)} if host else frozenset())
+
+
 def test_identity_fields_are_origins_too() -> None:
     manifest = a_manifest(identity_fields=["registry", "project"])
 

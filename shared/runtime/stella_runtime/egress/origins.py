@@ -10,6 +10,7 @@ from stella_contracts.manifest import Manifest
 
 _PORTS = {"http": 80, "https": 443}
 _ENDPOINT = "endpoint"
+_OWN_HOST = "{host}"
 
 
 class Origin(NamedTuple):
@@ -56,11 +57,17 @@ def origins_of(manifest: Manifest, settings: Mapping[str, Any]) -> frozenset[Ori
     """
     Those that the config names, and over HTTPS those that the manifest names besides.
 
-    An allowed host may name a port, such as `auth.example:8443`.
+    An allowed host may name a port, such as `auth.example:8443`, and stand below the host of
+    the endpoint, such as `api.{host}`.
     """
     named = [settings.get(field) for field in {_ENDPOINT, *manifest.identity_fields}]
     urls = [value for value in named if isinstance(value, str)]
-    urls += [f"https://{host}" for host in manifest.allowed_hosts]
+    own = host_of(settings)
+    urls += [
+        f"https://{host.replace(_OWN_HOST, own[0] if own else '')}"
+        for host in manifest.allowed_hosts
+        if own or _OWN_HOST not in host
+    ]
     return frozenset(origin for url in urls if (origin := parsed_origin(url)) is not None)
 
 

@@ -1,0 +1,1 @@
+"""Connects GitHub as an App: github.com, SUBDOMAIN.ghe.com and Enterprise Server."""
