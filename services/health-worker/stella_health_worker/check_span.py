@@ -5,6 +5,7 @@ import structlog
 from stella_contracts.health import CheckTrigger, HealthStatus
 from stella_runtime.persistence.scheduling import Outcome, Target
 from stella_runtime.telemetry import tracing
+from stella_runtime.telemetry.logging import is_debugging
 from stella_runtime.telemetry.spans import UNRECORDED, Span
 
 log = structlog.get_logger()
@@ -46,7 +47,9 @@ def tell(outcome: Outcome) -> None:
     """Its one line when it has ended."""
     target, result = outcome.target, outcome.result
     quiet = result.status is HealthStatus.HEALTHY and target.trigger is CheckTrigger.SCHEDULE
-    # At a few thousand a second, the lines of what is well would cost more than the checks.
+    if quiet and not is_debugging():
+        # At a few thousand a second, the lines of what is well would cost more than the checks.
+        return
     (log.debug if quiet else log.info)(
         "health_checked",
         **about(target),

@@ -19,7 +19,8 @@ from stella_health_worker.breakers import Breakers, Refusal
 from stella_health_worker.check_span import about
 from stella_health_worker.findings import not_asked
 from stella_health_worker.limits import Key, Limits
-from stella_health_worker.runs import MARGIN_SECONDS, Run, Stage, begun, end
+from stella_health_worker.runs import MARGIN_SECONDS, Run, Stage, begun
+from stella_health_worker.tasks import end
 from stella_runtime.egress.origins import Host, host_of
 from stella_runtime.persistence.scheduling import Outcome, Target
 

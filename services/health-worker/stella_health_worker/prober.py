@@ -30,6 +30,7 @@ from stella_health_worker.check_span import about, check_span, tell
 from stella_health_worker.credentials import Secrets, read_secret
 from stella_health_worker.findings import normalised, raised, scrubbed, timed_out
 from stella_health_worker.scrubbing import PluginLog, Scrubber
+from stella_health_worker.tasks import ends_within
 from stella_runtime.persistence.scheduling import Outcome, Target
 from stella_runtime.telemetry.logging import also_say
 
@@ -122,9 +123,8 @@ class Prober:
         self._tasks.add(task)
         task.add_done_callback(self._forget)
         try:
-            await asyncio.wait([task], timeout=target.timeout_seconds)
+            in_time = await ends_within(task, target.timeout_seconds)
             ended = time.perf_counter()
-            in_time = task.done()
         finally:
             await self._end(task, target)
         result = _found(task, check) if in_time else timed_out(target.timeout_seconds)
@@ -202,7 +202,7 @@ class Prober:
         target = check.target
         context = PluginContext(
             http=self._egress.client(loaded.manifest, target.config, check.steps),
-            log=PluginLog(about(target), check.scrubber),
+            log=PluginLog(partial(about, target), check.scrubber),
             deadline=check.deadline,
             secret=secret,
             steps=check.steps,

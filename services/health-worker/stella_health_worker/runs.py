@@ -1,7 +1,6 @@
 """A scheduled check while it is carried out."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -40,11 +39,3 @@ class Run:
 def begun(target: Target, lane: asyncio.Semaphore, now: float) -> Run:
     start_by = now + target.lease_seconds - target.timeout_seconds - MARGIN_SECONDS
     return Run(target, lane, start_by, host_of(target.config))
-
-
-async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks, and wait until they have ended: a plugin may take a moment."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks)

@@ -1,6 +1,6 @@
 """Takes the values of a secret out of what a plugin says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ class Scrubber:
 class PluginLog:
     """The log that a plugin gets: it says which check it was, and masks its secret."""
 
-    def __init__(self, about: Mapping[str, str], scrubber: Scrubber) -> None:
+    def __init__(self, about: Callable[[], Mapping[str, str]], scrubber: Scrubber) -> None:
         self._about = about
         self._scrubber = scrubber
 
@@ -49,7 +49,7 @@ class PluginLog:
 
     def _safe(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         safe = {name: self._scrubbed(value) for name, value in fields.items()}
-        return {**safe, **self._about}
+        return {**safe, **self._about()}
 
     def _scrubbed(self, value: Any) -> Any:
         is_plain = value is None or isinstance(value, bool | int | float)

@@ -20,7 +20,7 @@ from tests.support.certificates import server_certificate
 
 from stella_contracts.plugin import Steps
 from stella_runtime.egress import Egress, open_egress
-from stella_runtime.egress.connector import CONNECTIONS_PER_HOST, OPEN_AND_KEPT
+from stella_runtime.egress.pool import CONNECTIONS_PER_HOST, OPEN_AND_KEPT
 
 
 async def get(egress: Egress, url: str, steps: Steps | None = None) -> str:

@@ -92,6 +92,30 @@ async def failure(egress: Egress, url: str, steps: Steps | None = None) -> Check
             id="header without end",
         ),
         pytest.param(
+            for_ever(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+            ErrorCode.BAD_RESPONSE,
+            "The answer breaks the HTTP protocol",
+            id="hints without end",
+        ),
+        pytest.param(
+            for_ever(OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n", b"X: 1\r\n" * 10_000),
+            ErrorCode.BAD_RESPONSE,
+            "The answer breaks the HTTP protocol",
+            id="trailers without end",
+        ),
+        pytest.param(
+            saying(OK + b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello"),
+            ErrorCode.BAD_RESPONSE,
+            "The answer breaks the HTTP protocol",
+            id="two lengths",
+        ),
+        pytest.param(
+            saying(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"),
+            ErrorCode.BAD_RESPONSE,
+            "The answer breaks the HTTP protocol",
+            id="another protocol",
+        ),
+        pytest.param(
             for_ever(OK + b"\r\n", bytes(10_000)),
             ErrorCode.BAD_RESPONSE,
             f"The answer has more than {BODY_LIMIT} bytes",

@@ -4,11 +4,11 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stella_contracts.manifest import Manifest
-from stella_runtime.egress.origins import Origin, origin_of, origins_of, parsed_origin
+from stella_runtime.egress.origins import Origin, origin_of, origins_of, parsed_origin, url_of
 
 
 def a_manifest(**fields: Any) -> Manifest:
@@ -82,3 +82,40 @@ def test_origin_of_text_is_that_of_the_whole_url(parts: list[str]) -> None:
         return
 
     assert parsed_origin(text) == whole
+
+
+TRICKY = "\u00fc \t\0%2F%zz?#@:/\\.[]~a1_-+;,=&'()*!$\"<>{}|^`"
+paths = st.text(st.sampled_from(TRICKY), max_size=12)
+authorities = st.sampled_from(
+    [
+        "a.test",
+        "A.test:80",
+        "127.0.0.1:8080",
+        "[::1]",
+        "u:p@a.test",
+        "\u00fc.test",
+        "",
+        "a.test?b",
+        "a#",
+    ]
+)
+
+
+@given(st.sampled_from(["http://", "HTTPS://", "file://", "http:/", ""]), authorities, paths)
+@example("http://", "a.test", "/a/../b")
+@example("http://", "a.test", "/.a/./b/...")
+@example("http://", "a.test?x", "/y")
+def test_url_is_what_httpx_makes_of_it(scheme: str, authority: str, path: str) -> None:
+    text = scheme + authority + path
+    try:
+        expected = httpx.URL(text)
+    except (httpx.InvalidURL, ValueError) as error:
+        with pytest.raises(type(error)):
+            url_of(text)
+        return
+
+    url = url_of(text)
+
+    assert (url, str(url), url.raw_path) == (expected, str(expected), expected.raw_path)
+    assert (url.host, url.port, url.userinfo) == (expected.host, expected.port, expected.userinfo)
+    assert url.copy_with() == expected

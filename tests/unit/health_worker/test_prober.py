@@ -351,15 +351,22 @@ async def test_check_is_logged_with_whose_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("trigger", "level"), [(CheckTrigger.SCHEDULE, "debug"), (CheckTrigger.ON_DEMAND, "info")]
+    ("trigger", "written_at", "level"),
+    [
+        (CheckTrigger.SCHEDULE, "DEBUG", ["debug"]),
+        (CheckTrigger.SCHEDULE, "INFO", []),
+        (CheckTrigger.ON_DEMAND, "INFO", ["info"]),
+    ],
 )
 async def test_what_is_well_is_logged_where_someone_asked(
-    trigger: CheckTrigger, level: str
+    trigger: CheckTrigger, written_at: str, level: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(written_at, logger="stella")
+
     with capture_logs() as logged:
         await probe(target=replace(TARGET, trigger=trigger))
 
-    assert [line["log_level"] for line in logged] == [level]
+    assert [line["log_level"] for line in logged] == level
 
 
 @pytest.mark.parametrize(

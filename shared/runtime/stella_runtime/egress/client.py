@@ -7,30 +7,25 @@ from datetime import timedelta
 from importlib.metadata import version
 from typing import Any
 
-import aiohttp
 import httpx
 
 from stella_contracts.manifest import Manifest
 from stella_contracts.plugin import Steps
-from stella_runtime.egress.connector import (
-    GuardedConnector,
-    GuardedResolver,
-    Lookup,
-    ask_system,
-    tls_context,
-)
-from stella_runtime.egress.origins import origins_of, parsed_origin
+from stella_runtime.egress.dialler import Dialler, Lookup, ask_system, tls_context
+from stella_runtime.egress.origins import origins_of, parsed_origin, url_of
 from stella_runtime.egress.policy import EgressPolicy, Network
+from stella_runtime.egress.pool import Pool
 from stella_runtime.egress.transport import GuardedTransport
 
-_ADDED_BY_AIOHTTP = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_MERGED = ("params", "cookies")
+_BODY = ("content", "data", "files", "json")
 
 
 class Egress:
     """The connections of one process, and the clients that use them."""
 
-    def __init__(self, session: aiohttp.ClientSession, *, send_traceparent: bool = False) -> None:
-        self._session = session
+    def __init__(self, pool: Pool, *, send_traceparent: bool = False) -> None:
+        self._pool = pool
         self._send_traceparent = send_traceparent
         self._template = httpx.AsyncClient(
             transport=httpx.AsyncBaseTransport(),
@@ -54,7 +49,7 @@ class Egress:
         New connections are added to the steps. It need not be closed.
         """
         transport = GuardedTransport(
-            self._session,
+            self._pool,
             origins_of(manifest, settings),
             steps,
             send_traceparent=self._send_traceparent,
@@ -65,7 +60,7 @@ class Egress:
         """A client as that of a check, for the origin of one URL; for none if it is no URL."""
         origin = parsed_origin(url)
         origins = frozenset() if origin is None else frozenset({origin})
-        return _ClientOfACheck(self._template, GuardedTransport(self._session, origins, Steps()))
+        return _ClientOfACheck(self._template, GuardedTransport(self._pool, origins, Steps()))
 
 
 @asynccontextmanager
@@ -83,20 +78,17 @@ async def open_egress(
     certificates (PEM) to trust in place of the system's. `send_traceparent` tells the tools the
     trace in which they are asked.
     """
-    policy = EgressPolicy(allow)
-    resolver = GuardedResolver(policy, lookup)
-    connector = GuardedConnector(policy, resolver, tls_context(authorities))
+    dialler = Dialler(EgressPolicy(allow), lookup, tls_context(authorities))
+    pool = Pool(dialler)
     try:
-        async with aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=_ADDED_BY_AIOHTTP,
-        ) as session:
-            yield Egress(session, send_traceparent=send_traceparent)
+        yield Egress(pool, send_traceparent=send_traceparent)
     finally:
-        await resolver.close()
+        pool.close()
+        dialler.close()
+
+
+def _sets_timeout(more: Mapping[str, Any]) -> bool:
+    return more.get("timeout", httpx.USE_CLIENT_DEFAULT) is not httpx.USE_CLIENT_DEFAULT
 
 
 class _NoCookies(httpx.Cookies):
@@ -113,7 +105,7 @@ class _ClientOfACheck(httpx.AsyncClient):
     """
     A copy of a client with a transport and headers of its own.
 
-    Making a client takes httpx as long as aiohttp takes for a request, so it is not made anew:
+    Making a client takes httpx longer than a request takes, so it is not made anew:
     the state of the template is taken over, and what a plugin may change is copied.
     """
 
@@ -124,6 +116,20 @@ class _ClientOfACheck(httpx.AsyncClient):
         self._headers = httpx.Headers(template.headers)
         self._event_hooks: dict[str, list[Any]] = {"request": [], "response": []}
         self._cookies = _NoCookies()
+
+    def build_request(self, method: str, url: httpx.URL | str, **more: Any) -> httpx.Request:
+        """As httpx does it, at a third of the cost when all that is merged are headers."""
+        url = url_of(url) if isinstance(url, str) else url
+        wants_more = any(more.get(name) is not None for name in _MERGED) or url.is_relative_url
+        if wants_more or self._params or self._cookies or _sets_timeout(more):
+            return super().build_request(method, url, **more)
+        headers = httpx.Headers(self._headers)
+        if more.get("headers"):
+            headers.update(more["headers"])
+        body = {name: more.get(name) for name in _BODY}
+        return httpx.Request(
+            method, url, headers=headers, extensions=more.get("extensions"), **body
+        )
 
     async def send(
         self,

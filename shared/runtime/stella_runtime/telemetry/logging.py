@@ -16,6 +16,8 @@ _SECRET_FIELDS = frozenset(
     {"authorization", "password", "secret", "token", "cookie", "private_key", "client_secret"}
 )
 
+_OURS = "stella"
+
 _of_this_task: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
     "of_this_task", default=None
 )
@@ -40,6 +42,7 @@ def configure_logging(level: str, *, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=False,
     )
+    logging.getLogger(_OURS).setLevel(level.upper())
     structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -57,6 +60,11 @@ def configure_logging(level: str, *, service: str) -> None:
     for name in ("aiormq", "aio_pika"):
         # They log each failed attempt as an error; our connection tells of an outage once.
         logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def is_debugging() -> bool:
+    """Whether lines of this level are written: for paths where even making one up counts."""
+    return logging.getLogger(_OURS).isEnabledFor(logging.DEBUG)
 
 
 def also_say(fields: Callable[[], Mapping[str, str]]) -> None:
