@@ -10,7 +10,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from stella_contracts.health import ErrorCode, HealthResult, Step, StepResult
 from stella_contracts.messages import RunScheduledChecks, ScheduledCheck
 from stella_health_worker.recording import BATCH_LIMIT, record_outcomes
 from stella_health_worker.scheduler import CLAIM_LIMIT, Scheduler
-from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.bus import Depth, Message
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.persistence.scheduling import Outcome, Target
 from stella_runtime.telemetry.metrics import Metrics
@@ -54,6 +54,9 @@ class _Queue:
 
     async def publish(self, message: Message) -> None:
         self.checks += RunScheduledChecks.model_validate_json(message.body).checks
+
+    async def measure(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        return {queue: Depth(messages=0, consumers=1) for queue in queues}
 
     def take(self) -> list[ScheduledCheck]:
         taken, self.checks = self.checks, []
@@ -134,7 +137,7 @@ async def _live(
         claimed = CLAIM_LIMIT
         while claimed == CLAIM_LIMIT:
             began = time.perf_counter()
-            claimed = await scheduler.tick()
+            claimed = (await scheduler.tick()).rows
             ticks += time.perf_counter() - began
         began = time.perf_counter()
         checks = queue.take()

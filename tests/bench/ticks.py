@@ -7,7 +7,7 @@ machine does weighs on both alike.
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 
 from stella_health_worker.scheduler import Scheduler
-from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.bus import Depth, Message
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.telemetry.metrics import Metrics
 from tests.bench.figures import Figure
@@ -45,6 +45,9 @@ class _Counted:
     async def publish(self, message: Message) -> None:
         self.messages += 1
 
+    async def measure(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        return {queue: Depth(messages=0, consumers=1) for queue in queues}
+
 
 @dataclass(frozen=True)
 class _Catalog:
@@ -57,7 +60,7 @@ class _Catalog:
         due = self.sample[turn * DUE : (turn + 1) * DUE]
         self.connection.execute(_DUE, [list(due)])
         started = time.perf_counter()
-        claimed = await self.scheduler.tick()
+        claimed = (await self.scheduler.tick()).rows
         seconds = time.perf_counter() - started
         if claimed != DUE:
             raise RuntimeError(f"The tick claimed {claimed} rows, and {DUE} were due.")

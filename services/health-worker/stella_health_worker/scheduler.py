@@ -1,8 +1,13 @@
-"""Turns due rows into messages. Any number of schedulers may run: each row is claimed once."""
+"""
+Turns due rows into messages, no faster than workers take them.
+
+Any number of schedulers may run: each row is claimed once.
+"""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -10,8 +15,9 @@ import structlog
 
 from stella_contracts.errors import BusUnavailable, Unavailable
 from stella_contracts.messages import RunScheduledChecks, ScheduledCheck
+from stella_health_worker.taking import LIVE_MESSAGES, SLOW_MESSAGES
 from stella_runtime.ids import new_id
-from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.bus import Depth, Message
 from stella_runtime.messaging.topology import COMMANDS, SCHEDULE, SLOW
 from stella_runtime.persistence import Database
 from stella_runtime.persistence.leases import LEASE_MARGIN
@@ -23,11 +29,24 @@ log = structlog.get_logger()
 CLAIM_LIMIT = 1000
 CHECKS_PER_MESSAGE = 50
 TICK_SECONDS = 0.5
+NO_ROOM_SECONDS = 0.1
+"""Until workers have taken some of what waits; less than one of them needs for that."""
 LONGEST_PAUSE_SECONDS = 15.0
 
 
-class Publisher(Protocol):
+class Bus(Protocol):
     async def publish(self, message: Message) -> None: ...
+    async def measure(self, queues: Sequence[str]) -> Mapping[str, Depth]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """What came of one look at the schedule."""
+
+    rows: int
+    """How many were due, and were claimed or put off."""
+    room: int
+    """How many might have been."""
 
 
 class Scheduler:
@@ -36,7 +55,7 @@ class Scheduler:
     def __init__(
         self,
         database: Database,
-        bus: Publisher,
+        bus: Bus,
         metrics: Metrics,
         *,
         lease_margin: timedelta = LEASE_MARGIN,
@@ -51,24 +70,32 @@ class Scheduler:
         pause = TICK_SECONDS
         while True:
             try:
-                claimed = await self.tick()
+                tick = await self.tick()
             except Unavailable as error:
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 log.warning("tick_failed", reason=str(error), retry_seconds=pause)
             else:
-                pause = 0 if claimed == CLAIM_LIMIT else TICK_SECONDS
+                pause = _pause(tick)
             await asyncio.sleep(pause)
 
-    async def tick(self) -> int:
+    async def tick(self) -> Tick:
         """
-        Publish what is due now, and say how many rows were due.
+        Publish what is due now and has room.
 
         The claim is committed before anything is published. A message that is lost costs
-        time, not a check: its leases end, and the rows are due again.
+        time, not a check: its leases end, and the rows are due again. Raises Unavailable.
         """
         started_ns = time.time_ns()
+        depths = await self._bus.measure([SCHEDULE, SLOW])
+        limit = min(_room(depths[SCHEDULE], LIVE_MESSAGES), CLAIM_LIMIT)
+        if not limit:
+            return Tick(rows=0, room=0)
         async with self._database.system_transaction() as transaction:
-            claimed = await transaction.leases.claim(CLAIM_LIMIT, margin=self._lease_margin)
+            claimed = await transaction.leases.claim(
+                limit,
+                slow_limit=_room(depths[SLOW], SLOW_MESSAGES),
+                margin=self._lease_margin,
+            )
         messages = [*_messages(SCHEDULE, claimed.checks), *_messages(SLOW, claimed.slow_checks)]
         checks = len(claimed.checks) + len(claimed.slow_checks)
         if messages:
@@ -77,8 +104,8 @@ class Scheduler:
         self._metrics.claimed(checks)
         if claimed.put_off:
             self._metrics.put_off(claimed.put_off)
-            log.info("late_checks_put_off", checks=claimed.put_off)
-        return claimed.rows
+            log.info("checks_put_off", checks=claimed.put_off)
+        return Tick(rows=claimed.rows, room=limit)
 
     async def _publish(self, messages: Sequence[tuple[str, Sequence[ScheduledCheck]]]) -> None:
         for position, (queue, checks) in enumerate(messages):
@@ -97,6 +124,24 @@ class Scheduler:
                 async with self._database.system_transaction() as transaction:
                     await transaction.leases.release(left)
                 raise
+
+
+def _room(depth: Depth, waiting: int) -> int:
+    """
+    How many checks may join a queue in which so many messages may wait for each worker.
+
+    A check that waits longer than its lease holds is claimed again, and was queued in vain: with
+    too much in the queue, workers would find nothing else. Without a worker there is room for
+    one, so that a queue says that it needs one.
+    """
+    messages = waiting * max(depth.consumers, 1) - depth.messages
+    return max(messages, 0) * CHECKS_PER_MESSAGE
+
+
+def _pause(tick: Tick) -> float:
+    if tick.rows < tick.room:
+        return TICK_SECONDS
+    return 0 if tick.room == CLAIM_LIMIT else NO_ROOM_SECONDS
 
 
 def _messages(

@@ -232,6 +232,15 @@ async def test_a_shorter_interval_counts_from_the_next_tick(database: Database) 
     assert 54 <= seconds_from_now((await state_of(database, target)).next_check_at) + 1 <= 67
 
 
+async def test_a_longer_timeout_makes_the_next_lease_longer(database: Database) -> None:
+    integration = await register(database)
+    await edit(database, integration.id, check_timeout_seconds=60)
+
+    [target] = await claim(database)
+
+    assert 80 < target.lease_seconds <= 90
+
+
 async def test_what_is_paused_is_claimed_no_more_and_its_running_check_changes_nothing(
     database: Database,
 ) -> None:

@@ -447,6 +447,7 @@ async def test_depths_count_what_waits_and_who_consumes(bus: Bus) -> None:
         await until_depths(bus, {ON_DEMAND: Depth(0, 1), SCHEDULE: Depth(0, 0)})
 
     await until_depths(bus, {ON_DEMAND: Depth(0, 0)})
+    assert (await bus.measure([SCHEDULE])).keys() == {SCHEDULE}
 
 
 async def until_depths(bus: Bus, expected: dict[str, Depth]) -> None:

@@ -1,6 +1,6 @@
 """The real catalog, schedule, recording and outbox, moved one step at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from stella_contracts.integrations import IntegrationCreate, IntegrationUpdate
 from stella_contracts.messages import RunRequestedCheck, RunScheduledChecks
 from stella_health_worker.recording import record_outcomes
 from stella_health_worker.scheduler import Scheduler
-from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.bus import Depth, Message
 from stella_runtime.messaging.topology import EVENTS, ON_DEMAND, SCHEDULE
 from stella_runtime.persistence import Database
 from stella_runtime.persistence.scheduling import Outcome, Target
@@ -65,6 +65,9 @@ class Wire:
                 raise BusUnavailable("The broker is away.")
             self.takes -= 1
         self.taken.append(message)
+
+    async def measure(self, queues: Sequence[str]) -> Mapping[str, Depth]:
+        return {queue: Depth(messages=0, consumers=1) for queue in queues}
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,8 @@ class Bus(Protocol):
         behind, and what is published while the bus is away is missed.
         """
 
-    async def measure(self) -> Mapping[str, Depth]:
-        """How full every queue is, about now. Raises BusUnavailable."""
+    async def measure(self, queues: Sequence[str] | None = None) -> Mapping[str, Depth]:
+        """How full these queues are now, or all that there are. Raises BusUnavailable."""
 
     async def check(self) -> None:
         """Raise BusUnavailable, with a sentence that says why, unless the bus is ready."""

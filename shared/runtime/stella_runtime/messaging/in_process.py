@@ -161,9 +161,12 @@ class InProcessBus:
         finally:
             self._subscriptions.discard(subscription)
 
-    async def measure(self) -> Mapping[str, Depth]:
+    async def measure(self, queues: Sequence[str] | None = None) -> Mapping[str, Depth]:
+        await self.check()
         return {
-            name: Depth(len(queue.entries), queue.consumers) for name, queue in self._queues.items()
+            name: Depth(len(queue.entries), queue.consumers)
+            for name, queue in self._queues.items()
+            if queues is None or name in queues
         }
 
     async def check(self) -> None:

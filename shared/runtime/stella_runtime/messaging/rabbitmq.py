@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from stella_contracts.errors import BusUnavailable
-from stella_runtime.messaging import depths
 from stella_runtime.messaging.backoff import Backoff
 from stella_runtime.messaging.bus import Delivery, Depth, Handler, Message
 from stella_runtime.messaging.connection import Link
 from stella_runtime.messaging.consumer import Consumer, Listener
+from stella_runtime.messaging.depths import Depths
 from stella_runtime.messaging.meter import Meter, NoMeter
 from stella_runtime.messaging.publisher import Publisher
 from stella_runtime.messaging.subscription import Subscription
@@ -40,6 +40,7 @@ class RabbitMQBus:
         self.publishing = Link(url, name=f"{name}: publish", topology=topology)
         self.consuming = Link(url, name=f"{name}: consume", topology=topology)
         self.publisher = Publisher(self.publishing, meter=meter)
+        self.depths = Depths(self.consuming)
         self._meter = meter
         self._topology = topology
         self._drain_seconds = drain_seconds
@@ -72,8 +73,10 @@ class RabbitMQBus:
                     await listener.listening.wait()
             yield subscription
 
-    async def measure(self) -> Mapping[str, Depth]:
-        return await depths.measure(self.consuming.connection, self._topology)
+    async def measure(self, queues: Sequence[str] | None = None) -> Mapping[str, Depth]:
+        if queues is None:
+            queues = [queue.name for queue in self._topology.queues]
+        return await self.depths.measure(queues)
 
     async def check(self) -> None:
         problem = self.publisher.problem or self.consuming.problem
@@ -104,6 +107,7 @@ async def open_bus(
         running(bus.publishing.keep),
         running(bus.consuming.keep),
         running(bus.publisher.keep),
+        running(bus.depths.keep),
     ):
         with suppress(TimeoutError):
             async with asyncio.timeout(START_SECONDS):

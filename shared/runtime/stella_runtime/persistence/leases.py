@@ -33,34 +33,44 @@ PUT_OFF_AGAIN = timedelta(minutes=10)
 UNREACHABLE = (ErrorCode.CONNECT, ErrorCode.DNS, ErrorCode.TIMEOUT)
 """What a target that is gone is found with. Asking it may take long; no other check may wait."""
 
-# A late row is leased to nobody: until the moment that its id gives it within the window.
+_IS_UNREACHABLE = """
+    (consecutive_failures > 0
+        and coalesce(last_check ->> 'errorCode' = any(cast(:unreachable as text[])), false))
+"""
+# What is late, or finds no room in the slow lane, is leased to nobody: until the moment that its
+# id gives it within the window.
+#
+# `(select now())`: the planner does not look into it, and so takes the index whose order is
+# wanted. With the moment itself it expects next to nothing to be due, and sorts what it finds,
+# which visits all rows that were due lately once more.
+#
+# By `ctid`: the rows are locked, and finding each again by its key would cost as much again. One
+# that was changed since this statement began is not found so, and stays due.
 _CLAIM = text(
-    """
+    f"""
     with due as materialized (
-        select locked.*, row_number() over () as position from (
-            select integration_id, checks_done, next_check_at, put_off_at from schedule_state
-            where next_check_at <= now()
-            order by next_check_at limit :limit for update skip locked) as locked)
-    update schedule_state s set
-        lease_token = s.lease_token + 1,
-        slot_at = coalesce(s.slot_at, s.next_check_at),
-        put_off_at = case when d.late then now() else s.put_off_at end,
-        next_check_at = now() + case when d.late then
-            least(cast(:catch_up as interval), d.period)
-                * ((hashtextextended(s.integration_id::text, 1) & 65535) / 65536.0)
-            else cast(:margin as interval) + d.timeout end
-    from (
-        select due.position, due.integration_id,
-            i.check_timeout_seconds * interval '1 second' as timeout,
-            check_period(i.id, i.check_interval_seconds) as period,
-            due.checks_done > 0 and due.next_check_at < now() - cast(:late as interval)
-                and coalesce(due.put_off_at < now() - cast(:again as interval), true) as late
-        from due join integrations i on i.id = due.integration_id) as d
-    where s.integration_id = d.integration_id
-    returning s.integration_id, (cast(:check_ids as uuid[]))[d.position] as check_id,
-        s.lease_token, d.late,
-        s.consecutive_failures > 0
-            and s.last_check ->> 'errorCode' = any(cast(:unreachable as text[])) as unreachable
+        select place, late or is_unreachable and row_number() over (
+            partition by is_unreachable and not late) > :slow_limit as is_put_off
+        from (
+            select ctid as place, {_IS_UNREACHABLE} as is_unreachable,
+                checks_done > 0 and next_check_at < now() - cast(:late as interval)
+                    and coalesce(put_off_at < now() - cast(:again as interval), true) as late
+            from schedule_state where next_check_at <= (select now())
+            order by next_check_at limit :limit for update skip locked) as locked),
+    put_off as (
+        update schedule_state set lease_token = lease_token + 1,
+            slot_at = coalesce(slot_at, next_check_at), put_off_at = now(),
+            next_check_at = now() + least(cast(:catch_up as interval), period)
+                * ((hashtextextended(integration_id::text, 1) & 65535) / 65536.0)
+        where ctid = any(array(select place from due where is_put_off)) returning 1),
+    claimed as (
+        update schedule_state set lease_token = lease_token + 1,
+            slot_at = coalesce(slot_at, next_check_at),
+            next_check_at = now() + cast(:margin as interval) + timeout
+        where ctid = any(array(select place from due where not is_put_off))
+        returning integration_id, lease_token, {_IS_UNREACHABLE} as is_unreachable)
+    select put_off.rows as put_off, claimed.*
+    from (select count(*) as rows from put_off) as put_off left join claimed on true
     """
 )
 
@@ -79,9 +89,8 @@ _RENEW = text(
     f"""
     {_HELD}
     update schedule_state s set next_check_at = now() + cast(:margin as interval)
-        + i.check_timeout_seconds * interval '1 second'
-    from held join integrations i on i.id = held.integration_id
-    where s.integration_id = held.integration_id returning s.integration_id
+        + s.timeout
+    from held where s.integration_id = held.integration_id returning s.integration_id
     """
 )
 _RELEASE = text(
@@ -111,7 +120,7 @@ class Claimed:
     slow_checks: Sequence[ScheduledCheck]
     """Those to run now whose target could not be reached the last time."""
     put_off: int
-    """How many were so late that they are spread over the next minute."""
+    """How many were late, or found no room, and are spread over the next minute."""
 
     @property
     def rows(self) -> int:
@@ -124,39 +133,42 @@ class Leases:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def claim(self, limit: int, *, margin: timedelta = LEASE_MARGIN) -> Claimed:
+    async def claim(
+        self, limit: int, *, slow_limit: int | None = None, margin: timedelta = LEASE_MARGIN
+    ) -> Claimed:
         """
         Lease up to `limit` integrations that are due, each for its timeout and the margin.
 
         Each is leased once, however many schedulers run. One whose lease ended without a
         result is due again. What is late after a downtime is put off, once, to a moment within
         the next minute: the checks of an hour must not come in a second. A first check never is.
+        Of those whose target was unreachable, so are what exceeds `slow_limit`.
         """
         rows = await self._session.execute(
             _CLAIM,
             {
                 "limit": limit,
+                "slow_limit": limit if slow_limit is None else slow_limit,
                 "margin": margin,
                 "late": LATE,
                 "catch_up": CATCH_UP,
                 "again": PUT_OFF_AGAIN,
                 "unreachable": list(UNREACHABLE),
-                "check_ids": [new_id() for _ in range(limit)],
             },
         )
         checks: list[ScheduledCheck] = []
         slow_checks: list[ScheduledCheck] = []
         put_off = 0
         for row in rows:
-            if row.late:
-                put_off += 1
+            put_off = row.put_off
+            if row.integration_id is None:
                 continue
             check = ScheduledCheck(
                 integration_id=row.integration_id,
-                check_id=row.check_id,
+                check_id=new_id(),
                 lease_token=row.lease_token,
             )
-            (slow_checks if row.unreachable else checks).append(check)
+            (slow_checks if row.is_unreachable else checks).append(check)
         return Claimed(checks, slow_checks, put_off)
 
     async def renew(

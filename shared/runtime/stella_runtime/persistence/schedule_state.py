@@ -1,7 +1,7 @@
 """Table `schedule_state`: when an integration is due, and how it has been."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import BigInteger, func, select, text, update
@@ -43,6 +43,14 @@ class ScheduleStateRow(TenantOwned, Base):
     put_off_at: Mapped[datetime | None] = mapped_column(
         MomentColumn,
         comment="When it was found so late that it was put off, to spread what follows a downtime.",
+    )
+    period: Mapped[timedelta] = mapped_column(
+        server_default=text("interval '300 s'"),
+        comment="From slot to slot: kept in step with the interval in integrations.",
+    )
+    timeout: Mapped[timedelta] = mapped_column(
+        server_default=text("interval '10 s'"),
+        comment="Of one check: kept in step with the one in integrations.",
     )
     status_since: Mapped[datetime] = mapped_column(MomentColumn)
     consecutive_failures: Mapped[int]

@@ -157,7 +157,8 @@ _LOCK = text(
         s.consecutive_successes, s.failing_since, s.last_check ->> 'status' as last_status,
         s.last_check ->> 'errorCode' as last_error_code, s.lease_token,
         s.slot_at is not null as leased, extract(epoch from now() - s.slot_at) as slot_age,
-        s.result_changes, s.status_changes, s.flapping_since, s.told_status
+        extract(epoch from s.period) as period, s.result_changes, s.status_changes,
+        s.flapping_since, s.told_status
     from schedule_state s where s.integration_id = any(cast(:ids as uuid[]))
     order by s.integration_id for update
     """
@@ -165,8 +166,7 @@ _LOCK = text(
 # Read after the lock, so that what an edit has just committed is seen.
 _CATALOG = text(
     """
-    select id, version, status, failure_threshold, success_threshold,
-        extract(epoch from check_period(id, check_interval_seconds)) as period
+    select id, version, status, failure_threshold, success_threshold
     from integrations where id = any(cast(:ids as uuid[]))
     """
 )
@@ -200,8 +200,8 @@ _SAVE = text(
         next_check_at = greatest(case
             when v.scheduled and v.recheck_seconds is not null
                 then now() + v.recheck_seconds * interval '1 second'
-            when v.scheduled then s.slot_at + v.period * (1 + greatest(0, floor(
-                extract(epoch from now() - s.slot_at) / extract(epoch from v.period))))
+            when v.scheduled then s.slot_at + s.period * (1 + greatest(0, floor(
+                extract(epoch from now() - s.slot_at) / extract(epoch from s.period))))
             when s.slot_at is null and v.recheck_seconds is not null
                 then least(s.next_check_at, now() + v.recheck_seconds * interval '1 second')
             else s.next_check_at end,
@@ -220,15 +220,12 @@ _SAVE = text(
         status_changes = v.status_changes,
         flapping_since = v.flapping_since,
         told_status = v.told_status
-    from (
-        select r.*, check_period(r.integration_id, i.check_interval_seconds) as period
-        from jsonb_to_recordset(cast(:rows as jsonb)) as r (integration_id uuid, scheduled boolean,
-            recheck_seconds double precision, pause_seconds double precision,
-            status_since timestamptz, consecutive_failures integer, consecutive_successes integer,
-            failing_since timestamptz, missed_slots bigint, last_check jsonb,
-            healthy_at timestamptz, connection jsonb, result_changes integer,
-            status_changes integer, flapping_since timestamptz, told_status text)
-        join integrations i on i.id = r.integration_id) as v
+    from jsonb_to_recordset(cast(:rows as jsonb)) as v (integration_id uuid, scheduled boolean,
+        recheck_seconds double precision, pause_seconds double precision,
+        status_since timestamptz, consecutive_failures integer, consecutive_successes integer,
+        failing_since timestamptz, missed_slots bigint, last_check jsonb, healthy_at timestamptz,
+        connection jsonb, result_changes integer, status_changes integer,
+        flapping_since timestamptz, told_status text)
     where s.integration_id = v.integration_id
     """
 )
@@ -358,8 +355,8 @@ def _state(held: Any, catalog: Any) -> State:
         last_error_code=None if held.last_error_code is None else ErrorCode(held.last_error_code),
         lease_token=held.lease_token,
         leased=held.leased,
-        period_seconds=float(catalog.period),
-        missed_slots=max(0, int(held.slot_age // catalog.period)) if held.leased else 0,
+        period_seconds=float(held.period),
+        missed_slots=max(0, int(held.slot_age // held.period)) if held.leased else 0,
         result_changes=held.result_changes,
         status_changes=held.status_changes,
         flapping_since=held.flapping_since,

@@ -97,7 +97,7 @@ class Metrics:
         )
         self._put_off = Counter(
             "integration_checks_put_off",
-            "Checks so late after a downtime that they were spread over the next minute.",
+            "Checks that were late, or found no room, and were spread over the next minute.",
             registry=self.registry,
         )
         self._refused = Counter(
