@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
@@ -14,7 +14,9 @@ from tests.support.rabbitmq import Management
 from tests.support.subscriber import Subscriber, eventually, subscribed
 
 STEP_SECONDS = 0.5
-SETTLE_SECONDS = 15
+SETTLED_SECONDS = 15
+"""The broker tells of channels some seconds late: so long their number must have been the same."""
+SETTLE_LIMIT_SECONDS = 120
 CHECKS_OF_AN_OUTAGE = 6
 """After so many counted checks, every outage of the scripts has begun and ended."""
 
@@ -124,16 +126,31 @@ async def _kill(
 async def _watch(
     plan: Plan, system: System, names: list[str], management: Management, amqp_url: str
 ) -> list[Sample]:
-    samples: list[Sample] = []
     virtual_host = amqp_url.rpartition("/")[2]
-    # Who was started last opens its channels, and the broker tells of them some seconds later.
-    await asyncio.sleep(min(SETTLE_SECONDS, plan.steady_seconds))
+
+    async def look() -> Sample:
+        await asyncio.sleep(1)
+        pids = {name: system.pid(name) for name in names}
+        return await asyncio.to_thread(sample, pids, management, virtual_host)
+
+    samples: list[Sample] = []
+    if not plan.steady_seconds:
+        return samples
+    await _settle(look)
     end = time.monotonic() + plan.steady_seconds
     while time.monotonic() < end:
-        pids = {name: system.pid(name) for name in names}
-        samples.append(await asyncio.to_thread(sample, pids, management, virtual_host))
-        await asyncio.sleep(1)
+        samples.append(await look())
     return samples
+
+
+async def _settle(look: Callable[[], Awaitable[Sample]]) -> None:
+    """Whoever was started last opens its channels when the others have long had theirs."""
+    channels, since = -1, 0.0
+    async with asyncio.timeout(SETTLE_LIMIT_SECONDS):
+        while channels < 0 or time.monotonic() - since < SETTLED_SECONDS:
+            now = (await look()).channels
+            if now != channels:
+                channels, since = now, time.monotonic()
 
 
 async def _come_to_rest(ledger: Ledger, subscriber: Subscriber, seconds: float) -> None:
