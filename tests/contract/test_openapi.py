@@ -34,6 +34,7 @@ DOCUMENTED = {
     ("POST", "/api/v1/plugins/discover"),
     ("GET", "/api/v1/audit-logs"),
     ("GET", "/api/v1/audit-logs/verify"),
+    ("GET", "/api/v1/audit-logs/export"),
     ("GET", "/api/v1/events"),
     ("GET", "/api/v1/mutes"),
     ("POST", "/api/v1/mutes"),

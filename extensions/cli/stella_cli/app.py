@@ -76,7 +76,7 @@ def build_app() -> typer.Typer:
     app.add_typer(plugins, name="plugins")
     app.add_typer(mutes, name="mutes")
     app.add_typer(webhooks, name="webhooks")
-    app.command()(audit)
+    app.add_typer(audit, name="audit")
     app.command()(events)
     return app
 

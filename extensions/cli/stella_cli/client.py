@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from stella_cli.failures import ServerFailed
 from stella_cli.replies import Reply, raise_for_failure, read
-from stella_contracts.audit import AuditPage
+from stella_contracts.audit import AuditPage, AuditVerification
 from stella_contracts.failures import failure_of
 from stella_contracts.health import (
     Check,
@@ -71,6 +71,7 @@ _PLUGIN = TypeAdapter(Plugin)
 _PLUGINS = TypeAdapter(PluginList)
 _SCAN_ASKED: TypeAdapter[ScanSummary | ScanAccepted] = TypeAdapter(ScanSummary | ScanAccepted)
 _AUDIT = TypeAdapter(AuditPage)
+_VERIFICATION = TypeAdapter(AuditVerification)
 _MUTE = TypeAdapter(Mute)
 _MUTES = TypeAdapter(MutePage)
 _WEBHOOK = TypeAdapter(Webhook)
@@ -222,6 +223,19 @@ class Client:
         }
         return self._get("/audit-logs", _AUDIT, query | {"limit": limit, "cursor": cursor})
 
+    def verify_audit_log(self) -> Reply[AuditVerification]:
+        return self._get("/audit-logs/verify", _VERIFICATION)
+
+    @contextmanager
+    def export_audit_entries(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> Iterator[Iterator[str]]:
+        """The lines of the export. Raises ServerFailed when it breaks off."""
+        moments = {"from": since, "to": until}
+        query = {name: each.isoformat() for name, each in moments.items() if each is not None}
+        with self._lines("/audit-logs/export", query, {}) as lines:
+            yield lines
+
     def list_mutes(self, *, limit: int | None, cursor: str | None) -> Reply[MutePage]:
         return self._get("/mutes", _MUTES, {"limit": limit, "cursor": cursor})
 
@@ -283,17 +297,8 @@ class Client:
         if since is not None:
             query["from"] = since.isoformat()
         headers = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
-        timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-        with (
-            _failures_named(self._url),
-            self._http.stream(
-                "GET", f"{_PREFIX}/events", params=query, headers=headers, timeout=timeout
-            ) as answer,
-        ):
-            if not answer.is_success:
-                answer.read()
-            raise_for_failure(answer)
-            yield answer.iter_lines()
+        with self._lines("/events", query, headers) as lines:
+            yield lines
 
     def get_development_token(self, *, tenant: str, scope: str | None = None) -> str:
         """A token of the embedded system's issuer, which hands one to whoever asks."""
@@ -317,6 +322,22 @@ class Client:
             except httpx.ConnectError:
                 answer = self._http.get(_PREFIX + path, params=given)
         return read(answer, shape)
+
+    @contextmanager
+    def _lines(
+        self, path: str, query: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Iterator[Iterator[str]]:
+        timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+        with (
+            _failures_named(self._url),
+            self._http.stream(
+                "GET", _PREFIX + path, params=query, headers=headers, timeout=timeout
+            ) as answer,
+        ):
+            if not answer.is_success:
+                answer.read()
+            raise_for_failure(answer)
+            yield answer.iter_lines()
 
     def _ask_to_wait(self, path: str, wait: int) -> httpx.Response:
         held_back = min(wait, LONGEST_WAIT_SECONDS)

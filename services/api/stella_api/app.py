@@ -7,6 +7,7 @@ import httpx
 import structlog
 
 from stella_api import problems
+from stella_api.audit.refusals import Refusals
 from stella_api.audit.routes import router as audit
 from stella_api.authentication import Authenticator
 from stella_api.cursors import Cursors
@@ -70,7 +71,8 @@ class Api:
         app.state.plugin_catalog = PluginCatalog()
         app.state.waiting = self._waiting
         app.state.metrics = metrics
-        problems.install(app)
+        refusals = Refusals(database)
+        problems.install(app, refusals.tell)
         # Discovery first: its path under /integrations must not be taken for an id.
         for router in (
             plugins,
@@ -96,7 +98,7 @@ class Api:
         # The last one added is the outermost.
         app.add_middleware(Repeating)
         app.add_middleware(BodyBounds, max_bytes=settings.max_body_bytes)
-        app.add_middleware(Unexpected)
+        app.add_middleware(Unexpected, tell_of_refusal=refusals.tell)
         app.add_middleware(RequestContext, metrics=metrics)
         self.application = app
 

@@ -7,6 +7,7 @@ import structlog
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
+from stella_api.audit.refusals import ACTOR
 from stella_api.authentication import Actor, Authenticator
 from stella_api.cursors import Cursors
 from stella_api.events.streams import EventStreams
@@ -28,6 +29,8 @@ def _actor_with(scope: str) -> _Authenticate:
         actor = await authenticator.authenticate(request.headers)
         structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
         tracing.tell(tenant_id=actor.tenant_id)
+        # Before it is refused: the audit log tells of that as well.
+        setattr(request.state, ACTOR, actor)
         actor.require(scope)
         return actor
 

@@ -10,7 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stella_api.problems import problem, problem_of
+from stella_api.problems import TellOfRefusal, problem, problem_of
 from stella_api.strict_json import check_json
 from stella_contracts.errors import Malformed
 from stella_runtime.ids import new_id
@@ -98,8 +98,9 @@ class RequestContext:
 class Unexpected:
     """Answers what nobody foresaw with a problem that shows nothing of the inside."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tell_of_refusal: TellOfRefusal) -> None:
         self._app = app
+        self._tell_of_refusal = tell_of_refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
@@ -115,6 +116,7 @@ class Unexpected:
             if scope["type"] != "http" or started:
                 raise
             log.exception("request_failed", error=type(error).__name__)
+            await self._tell_of_refusal(scope, "internal_error", "failed")
             answer = problem(
                 500,
                 "internal_error",

@@ -1,8 +1,8 @@
 """Errors as RFC 9457 problems: by their kind, never by their leaf."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from fastapi import FastAPI, Request
@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from stella_api.repeating import ROLLED_BACK
 from stella_contracts.errors import (
     Conflict,
+    DatabaseUnavailable,
     Forbidden,
     Limited,
     Malformed,
@@ -161,8 +163,11 @@ def problems(*errors: type[StellaError]) -> dict[int | str, dict[str, Any]]:
     return codes
 
 
-def install(app: FastAPI) -> None:
-    """Have every error answered with a problem."""
+TellOfRefusal = Callable[[Scope, str, Literal["refused", "failed"]], Awaitable[None]]
+
+
+def install(app: FastAPI, tell_of_refusal: TellOfRefusal) -> None:
+    """Have every error answered with a problem, after `tell_of_refusal` has heard of its code."""
 
     async def ours(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, StellaError)  # noqa: S101 - registered for it
@@ -170,10 +175,15 @@ def install(app: FastAPI) -> None:
             setattr(request.state, ROLLED_BACK, True)
         if isinstance(error, Unavailable):
             log.warning("request_not_served", reason=str(error), error_code=error.code)
+        # Where the database is away, there is no log to write to, and it may come again.
+        if not isinstance(error, DatabaseUnavailable):
+            failed = isinstance(error, Unavailable)
+            await tell_of_refusal(request.scope, error.code, "failed" if failed else "refused")
         return problem_of(error, request_id=request.state.request_id)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+        await tell_of_refusal(request.scope, "invalid_request", "refused")
         # The values stay out: what was sent may be a secret.
         return problem(
             422,

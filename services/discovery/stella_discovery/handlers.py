@@ -15,7 +15,14 @@ from uuid import UUID
 import structlog
 
 from stella_contracts.errors import StellaError
-from stella_contracts.messages import DiscoverPlugins, Event, EventType, Finished, PluginChange
+from stella_contracts.messages import (
+    NO_TENANT,
+    DiscoverPlugins,
+    Event,
+    EventType,
+    Finished,
+    PluginChange,
+)
 from stella_contracts.plugins import PluginState, ScanSummary
 from stella_discovery.reconcile import Reconciliation, reconcile
 from stella_runtime.ids import new_id
@@ -30,6 +37,8 @@ from stella_runtime.telemetry.spans import Span
 log = structlog.get_logger()
 
 SERVICE = "discovery"
+
+_FINE = {PluginState.READY, PluginState.REMOVED}
 
 
 class Publisher(Protocol):
@@ -68,7 +77,7 @@ async def scan_plugins(scan_id: UUID, tools: Tools) -> ScanSummary:
             async with tools.database.system_transaction() as transaction:
                 await transaction.plugins.lock()
                 outcome = reconcile(found, await transaction.plugins.list_records())
-                await _store(outcome, transaction)
+                await _store(outcome, transaction, scan_id)
             _describe(span, found, outcome)
     except StellaError:
         tools.metrics.scan("failed")
@@ -77,7 +86,7 @@ async def scan_plugins(scan_id: UUID, tools: Tools) -> ScanSummary:
     return _summary(scan_id, found, outcome)
 
 
-async def _store(outcome: Reconciliation, transaction: SystemTransaction) -> None:
+async def _store(outcome: Reconciliation, transaction: SystemTransaction, scan_id: UUID) -> None:
     # Two plugins may have exchanged their types: both give theirs up first.
     await transaction.plugins.withdraw([change.record.path for change in outcome.changes])
     for change in outcome.changes:
@@ -95,6 +104,15 @@ async def _store(outcome: Reconciliation, transaction: SystemTransaction) -> Non
             reason=record.last_error,
         )
         transaction.outbox.report(Event.of(new_id(), change.event, data, service=SERVICE))
+        # Of the installation, as operators' doings are: a plugin serves every tenant.
+        transaction.audit_logs(NO_TENANT).add(
+            change.event,
+            actor=SERVICE,
+            request_id=str(scan_id),
+            outcome="success" if record.state in _FINE else "refused",
+            details=data.model_dump(mode="json", exclude_none=True)
+            | {"path": record.path, "digest": record.digest},
+        )
 
 
 def _describe(span: Span, found: Sequence[Found], outcome: Reconciliation) -> None:

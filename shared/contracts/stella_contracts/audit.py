@@ -1,11 +1,15 @@
 """What the audit log tells."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from stella_contracts.model import Answer, UtcDatetime
+
+
+def _hex(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else value
 
 
 class AuditEntry(Answer):
@@ -17,8 +21,17 @@ class AuditEntry(Answer):
     integration_id: UUID | None = None
     timestamp: UtcDatetime
     request_id: str
-    outcome: str
+    outcome: str = Field(description="`success`, `refused` or `failed`; the code is in `details`.")
     details: dict[str, Any]
+
+
+class AuditRecord(AuditEntry):
+    """An entry of an export, with its place in the chain."""
+
+    sequence: int = Field(description="The place in the chain, counted from 1.")
+    hash: Annotated[str, BeforeValidator(_hex)] = Field(
+        description="SHA-256 over the hash before it and this entry, in hex."
+    )
 
 
 class AuditPage(Answer):

@@ -159,17 +159,8 @@ class TestAudit:
         assert await count(actor="bob") == 1
         assert await count(action="integration.deleted") == 1
         assert await count(actor="alice", action="integration.created") == 1
-        assert await count(**{"from": an_hour_ago}) == 3
+        assert await count(**{"from": an_hour_ago}, actor="bob") == 1
         assert await count(to=an_hour_ago) == 0
-
-    async def test_a_change_that_is_refused_leaves_no_entry(self, api: httpx.AsyncClient) -> None:
-        record = await registered(api)
-
-        await api.put(
-            f"/integrations/{record['id']}", json={"name": "x"}, headers={"If-Match": '"9"'}
-        )
-
-        assert len((await api.get("/audit-logs")).json()["items"]) == 1
 
     async def test_the_log_is_verified(self, hub: Hub, api: httpx.AsyncClient) -> None:
         await registered(api)

@@ -194,6 +194,7 @@ ROUTES = [
     ("POST", "/integrations/plugins/discover", "admin"),
     ("GET", "/audit-logs", "admin"),
     ("GET", "/audit-logs/verify", "admin"),
+    ("GET", "/audit-logs/export", "admin"),
     ("GET", f"{SOME_ID}/transitions", "read"),
     ("GET", "/events?follow=false", "read"),
     ("GET", "/mutes", "read"),

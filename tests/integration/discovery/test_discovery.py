@@ -11,7 +11,14 @@ from psycopg.rows import dict_row
 from tests.support.plugin_folders import a_manifest, package_of, write_plugin
 
 from stella_contracts.errors import BusUnavailable, PluginUnavailable
-from stella_contracts.messages import DiscoverPlugins, Event, EventType, Finished, PluginChange
+from stella_contracts.messages import (
+    NO_TENANT,
+    DiscoverPlugins,
+    Event,
+    EventType,
+    Finished,
+    PluginChange,
+)
 from stella_contracts.plugins import Plugin, PluginState, ScanSummary
 from stella_discovery.app import Discovery
 from stella_discovery.handlers import Tools, discover_plugins, scan_plugins
@@ -22,6 +29,7 @@ from stella_runtime.messaging.in_process import InProcessBus
 from stella_runtime.messaging.relay import Relay
 from stella_runtime.messaging.topology import EVENTS, REPLIES
 from stella_runtime.persistence import Database
+from stella_runtime.persistence.audit_logs import AuditFilters
 from stella_runtime.persistence.plugin_metadata import PluginRecord
 from stella_runtime.plugin_host.loader import PluginHost
 from stella_runtime.plugin_host.scanner import Found, Sources, scan_in_thread
@@ -103,6 +111,28 @@ async def test_built_in_plugin_becomes_a_row_and_an_event(
     assert (event.type, event.subject) == (EventType.PLUGIN_REGISTERED, "example")
     assert event.routing_key == "plugin.registered.example._system"
     assert PluginChange.model_validate(event.data).state == "ready"
+
+
+async def test_what_becomes_of_plugins_is_audited(
+    tools: Tools, ours: Path, theirs: Path, database: Database
+) -> None:
+    write_plugin(ours / "example")
+    write_plugin(theirs / "beta", manifest=a_manifest("beta"))
+    scan_id = new_id()
+    await scan_plugins(scan_id, tools)
+    await scan_plugins(new_id(), tools)
+
+    async with database.transaction(NO_TENANT) as transaction:
+        found = await transaction.audit_logs.list_page(AuditFilters(), limit=10, before=None)
+
+    told = {each.details["pluginId"]: each for each in found}
+    assert len(found) == len(told) == 2
+    assert {name: each.outcome for name, each in told.items()} == {
+        "example": "success",
+        "beta": "refused",
+    }
+    assert (told["example"].actor, told["example"].request_id) == ("discovery", str(scan_id))
+    assert told["beta"].details["reason"] == UNTRUSTED
 
 
 async def test_scan_that_finds_nothing_new_writes_only_that_it_looked(

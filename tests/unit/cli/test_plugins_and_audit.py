@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 from tests.unit.cli.hub import (
     REGISTRY,
@@ -125,3 +126,36 @@ def test_all_of_the_audit_log_is_read_page_by_page(hub: Hub, shell: Shell) -> No
     result = shell.run("audit", "--all", "-o", "json")
 
     assert json.loads(result.stdout)["items"] == [first, second]
+
+
+def test_audit_is_exported_line_by_line(hub: Hub, shell: Shell) -> None:
+    lines = '{"sequence":1}\n{"sequence":2}\n'
+    hub.answers("GET", "/audit-logs/export", httpx.Response(200, text=lines))
+
+    result = shell.run("audit", "export", "--since", "2h")
+
+    assert result.stdout == lines
+    assert dict(hub.requests[-1].url.params) == {"from": "2026-11-24T10:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "said"),
+    [
+        pytest.param(None, 0, "Intact: 7 entries. The last hash is ab.", id="intact"),
+        pytest.param(
+            {"sequence": 8, "id": None, "reason": "missing"},
+            3,
+            "Broken: entry 8 (-) is missing.",
+            id="broken",
+        ),
+    ],
+)
+def test_audit_log_is_verified(
+    broken: dict[str, object] | None, code: int, said: str, hub: Hub, shell: Shell
+) -> None:
+    found = {"intact": broken is None, "entries": 7, "sequence": 7, "hash": "ab"}
+    hub.answers("GET", "/audit-logs/verify", ok(found | {"firstBroken": broken}))
+
+    result = shell.run("audit", "verify")
+
+    assert (result.exit_code, result.stdout) == (code, f"{said}\n")

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 import structlog
 
 from stella_api.authentication import Actor
+from stella_api.integrations.changes import changed_values, differs, shown
 from stella_api.integrations.credentials import find_credentials
 from stella_api.plugin_catalog import PluginCatalog, ProviderSchema
 from stella_contracts.errors import ConfigRejected, VersionMismatch
@@ -24,10 +24,6 @@ from stella_runtime.persistence.status_transitions import NewTransition
 log = structlog.get_logger()
 
 SERVICE = "api"
-MOST_NAMES = 100
-LONGEST_NAME = 100
-
-_SORTED = orjson.OPT_SORT_KEYS
 _FREE_TEXT = {"name", "description", "tags", "config"}
 """Where somebody could put a credential."""
 _NEEDS_NEW_CHECK = {"config", "auth_ref_uri", "enabled"}
@@ -69,7 +65,7 @@ async def register(
         timeout_seconds=new.check_timeout_seconds or schema.default_timeout_seconds,
     )
     await transaction.schedule.add(integration.id, enabled=new.enabled)
-    _tell(transaction, call, EventType.INTEGRATION_CREATED, integration, changed=[])
+    _tell(transaction, call, EventType.INTEGRATION_CREATED, integration)
     return integration
 
 
@@ -92,7 +88,7 @@ async def change(
     has_config = "config" in sent
     schema = await plugins.schema_of(before.type, transaction.plugins) if has_config else None
     check_fields({name: sent[name] for name in sent.keys() & _FREE_TEXT}, schema)
-    changes = {name: new for name, new in sent.items() if _differs(before, name, new)}
+    changes = {name: new for name, new in sent.items() if differs(before, name, new)}
     if not changes:
         return before
     was_enabled = before.enabled
@@ -121,7 +117,7 @@ async def change(
         call,
         EventType.INTEGRATION_UPDATED,
         after,
-        changed=_names_of(before, {n: v for n, v in changes.items() if n != "status"}),
+        changed_values(before, {n: v for n, v in changes.items() if n != "status"}),
     )
     return after
 
@@ -137,25 +133,12 @@ async def remove(
     await transaction.integrations.delete(row)
     await _end_outage(transaction, before)
     await transaction.schedule.pause(integration_id)
-    _tell(transaction, call, EventType.INTEGRATION_DELETED, before, changed=[])
+    _tell(transaction, call, EventType.INTEGRATION_DELETED, before)
 
 
 def _check_version(current: Integration, versions: frozenset[int] | None) -> None:
     if versions is not None and current.version not in versions:
         raise VersionMismatch(current.version)
-
-
-def _differs(before: Integration, name: str, new: Any) -> bool:
-    if name == "auth_ref_uri":
-        return before.auth_ref_uri != (None if new is None else str(new))
-    if name == "config":
-        return not _is_same_json(before.config, new)
-    return bool(getattr(before, name) != new)
-
-
-def _is_same_json(one: Any, other: Any) -> bool:
-    # Python takes 1, 1.0 and true for equal; a plugin may not.
-    return orjson.dumps(one, option=_SORTED) == orjson.dumps(other, option=_SORTED)
 
 
 async def _reschedule(
@@ -194,37 +177,21 @@ async def _end_outage(transaction: Transaction, integration: Integration) -> UUI
     return incident_id
 
 
-def _names_of(before: Integration, changes: Mapping[str, Any]) -> list[str]:
-    """Names of changed fields as they are in JSON; of the config, the changed keys."""
-    names: list[str] = []
-    for name, new in changes.items():
-        alias = Integration.model_fields[name].alias or name
-        if name != "config":
-            names.append(alias)
-            continue
-        keys = before.config.keys() | new.keys()
-        differing = (
-            key
-            for key in keys
-            if (key in new) != (key in before.config)
-            or not _is_same_json(before.config.get(key), new.get(key))
-        )
-        names += [f"config.{key[:LONGEST_NAME]}" for key in differing]
-    return sorted(names)[:MOST_NAMES]
-
-
 def _tell(
     transaction: Transaction,
     call: Call,
     event_type: EventType,
     integration: Integration,
-    *,
-    changed: list[str],
+    changed: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
-    """The audit entry, the event and the log line of one change."""
+    """The audit entry, the event and the log line of one change. Values are in the first alone."""
     details: dict[str, Any] = {"name": integration.name, "type": integration.type}
     if changed:
-        details["changed"] = changed
+        details["changed"] = list(changed)
+        details["values"] = {
+            name: {"from": shown(name, one), "to": shown(name, other)}
+            for name, (one, other) in changed.items()
+        }
     transaction.audit_logs.add(
         event_type,
         actor=call.actor.subject,
@@ -237,7 +204,7 @@ def _tell(
         provider_type=integration.type,
         name=integration.name,
         version=integration.version,
-        changed=changed,
+        changed=list(changed or ()),
     )
     _report(transaction, event_type, change_told)
     log.info(

@@ -63,6 +63,10 @@ class AuditChain:
         self._session = session
         self._tenant_id = tenant_id
 
+    async def end(self) -> int:
+        """The place of the last entry; 0 if there is none."""
+        return await self._session.scalar(select(AuditHeadRow.sequence)) or 0
+
     async def verify(self, *, at_once: int = ENTRIES_AT_ONCE) -> AuditVerification:
         """Compare every committed entry with its hash, and name the first that differs."""
         head = await self._session.scalar(select(AuditHeadRow))

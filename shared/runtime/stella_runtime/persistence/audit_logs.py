@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import BigInteger, FetchedValue, LargeBinary, select
+from sqlalchemy import BigInteger, FetchedValue, LargeBinary, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
-from stella_contracts.audit import AuditEntry
+from stella_contracts.audit import AuditEntry, AuditRecord
 from stella_runtime.ids import new_id
 from stella_runtime.persistence.base import (
     Base,
@@ -62,9 +62,10 @@ class AuditLogs:
         actor: str,
         request_id: str,
         integration_id: UUID | None = None,
+        outcome: Literal["success", "refused", "failed"] = "success",
         details: dict[str, Any] | None = None,
     ) -> None:
-        """Tell of a change that this transaction makes. `details` must hold no secret."""
+        """Tell of what this transaction does, or was not to do. `details` must hold no secret."""
         self._session.add(
             AuditLogRow(
                 id=new_id(),
@@ -74,7 +75,7 @@ class AuditLogs:
                 integration_id=integration_id,
                 timestamp=datetime.now(UTC),
                 request_id=request_id,
-                outcome="success",
+                outcome=outcome,
                 details=details or {},
             )
         )
@@ -83,18 +84,31 @@ class AuditLogs:
         self, filters: AuditFilters, *, limit: int, before: UUID | None
     ) -> Sequence[AuditEntry]:
         """At most `limit` entries, newest first, that are older than `before`."""
-        query = select(AuditLogRow)
-        if filters.integration_id is not None:
-            query = query.where(AuditLogRow.integration_id == filters.integration_id)
-        if filters.actor is not None:
-            query = query.where(AuditLogRow.actor == filters.actor)
-        if filters.action is not None:
-            query = query.where(AuditLogRow.action == filters.action)
-        if filters.since is not None:
-            query = query.where(AuditLogRow.timestamp >= filters.since)
-        if filters.until is not None:
-            query = query.where(AuditLogRow.timestamp < filters.until)
+        query = _narrowed(filters)
         if before is not None:
             query = query.where(AuditLogRow.id < before)
         rows = await self._session.scalars(query.order_by(AuditLogRow.id.desc()).limit(limit))
         return [AuditEntry.model_validate(row) for row in rows]
+
+    async def list_records(
+        self, filters: AuditFilters, *, limit: int, after: int
+    ) -> Sequence[AuditRecord]:
+        """At most `limit` entries in the order of the chain, that come after a place of it."""
+        query = _narrowed(filters).where(AuditLogRow.sequence > after)
+        rows = await self._session.scalars(query.order_by(AuditLogRow.sequence).limit(limit))
+        return [AuditRecord.model_validate(row) for row in rows]
+
+
+def _narrowed(filters: AuditFilters) -> Select[AuditLogRow]:
+    query = select(AuditLogRow)
+    if filters.integration_id is not None:
+        query = query.where(AuditLogRow.integration_id == filters.integration_id)
+    if filters.actor is not None:
+        query = query.where(AuditLogRow.actor == filters.actor)
+    if filters.action is not None:
+        query = query.where(AuditLogRow.action == filters.action)
+    if filters.since is not None:
+        query = query.where(AuditLogRow.timestamp >= filters.since)
+    if filters.until is not None:
+        query = query.where(AuditLogRow.timestamp < filters.until)
+    return query

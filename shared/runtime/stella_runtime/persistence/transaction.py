@@ -75,6 +75,10 @@ class Transaction:
         self.tenant_id = tenant_id
         self.outbox = Outbox(session)
 
+    async def flush(self) -> None:
+        """Send what was added so far, so that what the database makes of it can be read."""
+        await self._session.flush()
+
     @cached_property
     def integrations(self) -> Integrations:
         return Integrations(self._session, self.tenant_id)
@@ -154,6 +158,13 @@ class SystemTransaction:
         self.rolling_up = RollingUp(session)
         self.webhook_queue = WebhookQueue(session)
         self.webhooks = WebhookSending(session)
+
+    def audit_logs(self, tenant_id: str) -> AuditLogs:
+        """
+        The audit log of one tenant, or of NO_TENANT. Who writes to several in one transaction
+        does so in the order of their names: each holds the end of its chain until the commit.
+        """
+        return AuditLogs(self._session, tenant_id)
 
 
 class Database:
