@@ -117,7 +117,7 @@ async def test_what_becomes_of_plugins_is_audited(
     tools: Tools, ours: Path, theirs: Path, database: Database
 ) -> None:
     write_plugin(ours / "example")
-    write_plugin(theirs / "beta", manifest=a_manifest("beta"))
+    write_plugin(theirs / "beta", "beta")
     scan_id = new_id()
     await scan_plugins(scan_id, tools)
     await scan_plugins(new_id(), tools)
