@@ -93,8 +93,6 @@ async def _store(outcome: Reconciliation, transaction: SystemTransaction, scan_i
         await transaction.plugins.put(change.record)
     await transaction.plugins.mark_seen(outcome.seen)
     for change in outcome.changes:
-        if change.event is None:
-            continue
         record, manifest = change.record, change.record.manifest
         data = PluginChange(
             plugin_id=record.plugin_id,
@@ -103,10 +101,11 @@ async def _store(outcome: Reconciliation, transaction: SystemTransaction, scan_i
             state=record.state,
             reason=record.last_error,
         )
-        transaction.outbox.report(Event.of(new_id(), change.event, data, service=SERVICE))
+        if change.event is not None:
+            transaction.outbox.report(Event.of(new_id(), change.event, data, service=SERVICE))
         # Of the installation, as operators' doings are: a plugin serves every tenant.
         transaction.audit_logs(NO_TENANT).add(
-            change.event,
+            change.event or "plugin.refused",
             actor=SERVICE,
             request_id=str(scan_id),
             outcome="success" if record.state in _FINE else "refused",
