@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.processes",
     "tests.support.api",
     "tests.support.traces",
+    "tests.support.openbao",
 ]
 
 _SECONDS_OF_FOLDER = {"unit": 60, "contract": 60, "integration": 60, "e2e": 180, "house": 60}

@@ -36,7 +36,7 @@ from stella_runtime.operations import Dependency, serving_operations
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.persistence.plugin_metadata import PluginRecord
 from stella_runtime.plugin_host.loader import PluginHost
-from stella_runtime.secrets import SecretResolver
+from stella_runtime.secrets import open_secrets
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ async def work(
         )
         prober = Prober(
             plugins=plugins,
-            secrets=SecretResolver(environment=settings.environment, folder=settings.secret_folder),
+            secrets=await stack.enter_async_context(open_secrets(settings)),
             egress=egress,
             worker=settings.worker_name,
             now=clock.now,

@@ -4,20 +4,19 @@ import os
 import socket
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from stella_runtime.settings import ProcessSettings
+from stella_runtime.secrets import SecretSettings
 
 LEAST_REMINDER_SECONDS = 300.0
 
 Days = Annotated[int, Field(ge=1, le=36500)]
 
 
-class HealthWorkerSettings(ProcessSettings):
+class HealthWorkerSettings(SecretSettings):
     """What a worker or a scheduler needs to know."""
 
     role: Literal["worker", "scheduler", "all"] = Field(
@@ -74,10 +73,6 @@ class HealthWorkerSettings(ProcessSettings):
     send_traceparent: bool = Field(
         default=False,
         description="Whether checks tell the tools their trace, in the header traceparent.",
-    )
-    secret_folder: Path | None = Field(
-        default=None,
-        description="What authref://file/ reads below; only if `environment` is `embedded`.",
     )
     webhook_concurrency: Annotated[int, Field(ge=0, le=500)] = Field(
         default=20,

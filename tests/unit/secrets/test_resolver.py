@@ -11,7 +11,7 @@ from stella_contracts.auth_ref import AuthRef
 from stella_contracts.errors import SecretUnavailable
 from stella_contracts.plugin import Secret
 from stella_runtime.secrets import SecretResolver
-from stella_runtime.secrets.stores import FILE_LIMIT, EnvironmentStore
+from stella_runtime.secrets.stores import FILE_LIMIT, EnvironmentStore, MountedStore
 
 
 class HangingStore:
@@ -184,3 +184,56 @@ async def test_vault_that_hangs_is_given_up() -> None:
 
     with pytest.raises(SecretUnavailable, match="did not answer"):
         await resolver.resolve(AuthRef("vault", "ci/harbor"))
+
+
+@pytest.fixture
+def mounted(folder: Path) -> SecretResolver:
+    """A secret as Kubernetes mounts it: each key a link through `..data`."""
+    version = folder / "harbor" / "..2026_11_25"
+    version.mkdir(parents=True)
+    (version / "username").write_text("ci")
+    (version / "password").write_text("hunter2\n")
+    (folder / "harbor" / "..data").symlink_to("..2026_11_25")
+    for key in ("username", "password"):
+        (folder / "harbor" / key).symlink_to(f"..data/{key}")
+    return SecretResolver(environment="production", stores={"kubernetes": MountedStore(folder)})
+
+
+@pytest.mark.parametrize(
+    ("reference", "found"),
+    [
+        ("authref://kubernetes/harbor", {"username": "ci", "password": "hunter2"}),
+        ("authref://kubernetes/harbor#password", {"password": "hunter2"}),
+        ("authref://kubernetes/harbor/password", {"value": "hunter2"}),
+    ],
+)
+async def test_mounted_secret_is_read_whole_or_by_key(
+    mounted: SecretResolver, reference: str, found: dict[str, str]
+) -> None:
+    assert values(await mounted.resolve(AuthRef.parse(reference))) == found
+
+
+async def test_mounted_secret_that_kubernetes_replaces_is_read_anew(
+    mounted: SecretResolver, folder: Path
+) -> None:
+    reference = AuthRef.parse("authref://kubernetes/harbor#password")
+    await mounted.resolve(reference)
+    newer = folder / "harbor" / "..2026_11_26"
+    newer.mkdir()
+    (newer / "username").write_text("ci")
+    (newer / "password").write_text("hunter3")
+    (folder / "harbor" / "..new").symlink_to("..2026_11_26")
+    (folder / "harbor" / "..new").replace(folder / "harbor" / "..data")
+
+    assert (await mounted.resolve(reference, fresh=True)).value == "hunter3"
+
+
+@pytest.mark.parametrize("reference", ["other", "harbor/none", "empty", "up"])
+async def test_what_is_not_mounted_is_refused(
+    mounted: SecretResolver, folder: Path, reference: str
+) -> None:
+    (folder / "empty").mkdir()
+    (folder / "up").symlink_to("..")
+
+    with pytest.raises(SecretUnavailable):
+        await mounted.resolve(AuthRef("kubernetes", reference))

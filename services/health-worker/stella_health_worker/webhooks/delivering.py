@@ -8,7 +8,7 @@ from stella_health_worker.webhooks.rules import Rules
 from stella_health_worker.webhooks.sender import Sender
 from stella_runtime.egress import open_egress
 from stella_runtime.persistence import Database
-from stella_runtime.secrets import SecretResolver
+from stella_runtime.secrets import open_secrets
 from stella_runtime.telemetry.metrics import Metrics
 
 
@@ -16,8 +16,7 @@ async def deliver_webhooks(
     settings: HealthWorkerSettings, database: Database, metrics: Metrics
 ) -> None:
     """Deliver until cancelled. Connections of its own: checks wait for no receiver."""
-    async with open_egress(settings.egress_allow) as egress:
-        secrets = SecretResolver(environment=settings.environment, folder=settings.secret_folder)
+    async with open_egress(settings.egress_allow) as egress, open_secrets(settings) as secrets:
         courier = Courier(
             database,
             Sender(egress, secrets),

@@ -1,5 +1,7 @@
 """From a reference to a secret, read when it is needed and kept nowhere."""
 
+from stella_runtime.secrets.opening import open_secrets
 from stella_runtime.secrets.resolver import SecretResolver
+from stella_runtime.secrets.settings import SecretSettings
 
-__all__ = ["SecretResolver"]
+__all__ = ["SecretResolver", "SecretSettings", "open_secrets"]

@@ -1,6 +1,7 @@
 """The places that secrets are read from."""
 
 import asyncio
+import json
 import os
 import stat
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from typing import Protocol
 from stella_contracts.errors import SecretUnavailable
 
 FILE_LIMIT = 64 * 1024
+KEYS_LIMIT = 64
 
 _OURS = "STELLA_"
 
@@ -75,3 +77,35 @@ class FileStore:
         if len(content) > FILE_LIMIT:
             raise SecretUnavailable(f"The file {path} has more than {FILE_LIMIT} bytes.")
         return content
+
+
+class MountedStore:
+    """Secrets of Kubernetes that are mounted below a folder: a folder each, with a file a key."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._files = FileStore(folder)
+
+    async def read(self, path: str) -> str:
+        """One key, `harbor/password`, or all of a secret as a JSON object, `harbor`."""
+        keys = await asyncio.to_thread(self._keys, path)
+        if keys is None:
+            return await self._files.read(path)
+        values = {key: await self._files.read(f"{path}/{key}") for key in keys}
+        return json.dumps(values)
+
+    def _keys(self, path: str) -> list[str] | None:
+        """The keys of a secret, or None if the path is not that of a folder."""
+        place = self._folder / path
+        try:
+            if not place.is_dir():
+                return None
+            # Kubernetes keeps the versions of a secret in folders with two dots.
+            found = [each.name for each in place.iterdir() if not each.name.startswith("..")]
+        except OSError as error:
+            raise SecretUnavailable(f"The secret {path} cannot be read.") from error
+        if not found:
+            raise SecretUnavailable(f"The secret {path} has no keys.")
+        if len(found) > KEYS_LIMIT:
+            raise SecretUnavailable(f"The secret {path} has more than {KEYS_LIMIT} keys.")
+        return sorted(found)
