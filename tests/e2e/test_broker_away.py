@@ -11,6 +11,7 @@ from typing import Any
 import aio_pika
 import httpx
 import psycopg
+from tests.support.api import ANY_VERSION
 from tests.support.processes import System
 from tests.support.rabbitmq import Server
 from tests.support.tcp_proxy import tcp_proxy
@@ -59,7 +60,9 @@ async def create(http: httpx.AsyncClient, number: int) -> str:
 
 
 async def rename(http: httpx.AsyncClient, integration_id: str) -> None:
-    changed = await http.put(f"/integrations/{integration_id}", json={"description": "changed"})
+    changed = await http.put(
+        f"/integrations/{integration_id}", json={"description": "changed"}, headers=ANY_VERSION
+    )
     assert changed.status_code == 200, changed.text
 
 

@@ -31,6 +31,9 @@ ISSUER = "https://authority.test"
 AUDIENCE = "stella-integrations"
 SCOPES = "integrations:read integrations:write integrations:operate integrations:admin"
 
+ANY_VERSION = {"If-Match": "*"}
+"""For a change whatever is there."""
+
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 

@@ -252,7 +252,9 @@ class Client:
         return read(self._send("POST", "/webhooks", body=new, headers={}), _WEBHOOK)
 
     def update_webhook(self, webhook_id: UUID, change: WebhookUpdate) -> Reply[Webhook]:
-        answer = self._send("PUT", f"/webhooks/{webhook_id}", body=change, headers={})
+        # Who enables or points elsewhere means whatever is there.
+        headers = _if_match("*")
+        answer = self._send("PUT", f"/webhooks/{webhook_id}", body=change, headers=headers)
         return read(answer, _WEBHOOK)
 
     def delete_webhook(self, webhook_id: UUID) -> None:

@@ -22,6 +22,7 @@ from stella_api.mutes.routes import router as mutes
 from stella_api.openapi import Described, operation_id
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.plugins.routes import router as plugins
+from stella_api.quotas import Quotas
 from stella_api.repeating import Repeating
 from stella_api.settings import ApiSettings
 from stella_api.waiting import Waiting
@@ -66,6 +67,7 @@ class Api:
         )
         app.state.database = database
         app.state.authenticator = Authenticator(settings, keys)
+        app.state.quotas = Quotas(settings.tenant_requests_per_minute)
         app.state.cursors = Cursors(settings.signing_key)
         app.state.event_streams = self._event_streams
         app.state.plugin_catalog = PluginCatalog()
@@ -97,7 +99,9 @@ class Api:
         )
         # The last one added is the outermost.
         app.add_middleware(Repeating)
-        app.add_middleware(BodyBounds, max_bytes=settings.max_body_bytes)
+        app.add_middleware(
+            BodyBounds, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds
+        )
         app.add_middleware(Unexpected, tell_of_refusal=refusals.tell)
         app.add_middleware(RequestContext, metrics=metrics)
         self.application = app

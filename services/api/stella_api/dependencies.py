@@ -13,6 +13,7 @@ from stella_api.cursors import Cursors
 from stella_api.events.streams import EventStreams
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.waiting import Waiting
+from stella_contracts.errors import TooManyRequests
 from stella_runtime.persistence import Database, Transaction
 from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
@@ -29,6 +30,10 @@ def _actor_with(scope: str) -> _Authenticate:
         actor = await authenticator.authenticate(request.headers)
         structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
         tracing.tell(tenant_id=actor.tenant_id)
+        quota = request.app.state.quotas.take(actor.tenant_id)
+        request.state.quota = quota
+        if quota.is_exceeded:
+            raise TooManyRequests(quota.limit)
         # Before it is refused: the audit log tells of that as well.
         setattr(request.state, ACTOR, actor)
         actor.require(scope)

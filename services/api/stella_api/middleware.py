@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stella_api.problems import TellOfRefusal, problem, problem_of
+from stella_api.quotas import Quota
 from stella_api.strict_json import check_json
 from stella_contracts.errors import Malformed
 from stella_runtime.ids import new_id
@@ -19,8 +20,6 @@ from stella_runtime.telemetry.metrics import Metrics
 from stella_runtime.telemetry.spans import UNRECORDED, Span
 
 log = structlog.get_logger()
-
-BODY_SECONDS = 30.0
 
 OF_THE_OPERATOR = {"/healthz", "/readyz", "/metrics"}
 """Asked all the time, and told of by neither logs nor traces."""
@@ -33,6 +32,8 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",
 }
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+"""What an answer of the API may load, should a browser show it."""
 
 
 class RequestContext:
@@ -67,10 +68,15 @@ class RequestContext:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                for name, value in _SECURITY_HEADERS.items():
+                quota: Quota | None = scope["state"].get("quota")
+                for name, value in {
+                    **_SECURITY_HEADERS,
+                    **(quota.headers if quota else {}),
+                }.items():
                     headers[name] = value
                 if scope["path"].startswith("/api/"):
                     headers.setdefault("Cache-Control", "no-store")
+                    headers["Content-Security-Policy"] = _NOTHING
             await send(message)
 
         try:
@@ -139,9 +145,10 @@ class _Refusal(Exception):
 class BodyBounds:
     """Reads a body at most as large as allowed, in bounded time, and as JSON that can be stored."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, seconds: float) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -175,14 +182,14 @@ class BodyBounds:
             raise too_large
         body = bytearray()
         try:
-            async with asyncio.timeout(BODY_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 async for chunk in _chunks(receive):
                     body += chunk
                     if len(body) > self._max_bytes:
                         raise too_large
         except TimeoutError as error:
             raise _Refusal(
-                408, "request_timeout", f"The body did not arrive within {BODY_SECONDS:.0f} s."
+                408, "request_timeout", f"The body did not arrive within {self._seconds:g} s."
             ) from error
         if body:
             if not _JSON.fullmatch(headers.get("content-type", "").strip()):

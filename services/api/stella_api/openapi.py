@@ -11,7 +11,14 @@ from stella_api.problems import CODES, MEDIA_TYPE, ProblemDocument
 
 _REFERENCE = "#/components/schemas/{model}"
 
-ALWAYS = ("malformed_url", "token_rejected", "scope_missing", "tenant_missing", "internal_error")
+ALWAYS = (
+    "malformed_url",
+    "token_rejected",
+    "scope_missing",
+    "tenant_missing",
+    "too_many_requests",
+    "internal_error",
+)
 UNAVAILABLE = ("database_unavailable", "keys_unavailable", "schema_missing")
 WITH_INPUT = ("invalid_request",)
 WITH_BODY = ("malformed_body", "request_timeout", "body_too_large", "unsupported_media_type")

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import Scope
 
 from stella_api.repeating import ROLLED_BACK
@@ -21,6 +22,7 @@ from stella_contracts.errors import (
     Malformed,
     NotFound,
     PreconditionFailed,
+    PreconditionMissing,
     Rejected,
     StellaError,
     Unauthenticated,
@@ -36,6 +38,7 @@ STATUS_OF_KIND: dict[type[StellaError], int] = {
     NotFound: 404,
     Conflict: 409,
     PreconditionFailed: 412,
+    PreconditionMissing: 428,
     Malformed: 400,
     Rejected: 422,
     Unauthenticated: 401,
@@ -56,6 +59,7 @@ TITLE_OF_STATUS = {
     413: "Body too large",
     415: "Unsupported media type",
     422: "Rejected",
+    428: "Precondition required",
     429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
@@ -203,11 +207,25 @@ def install(app: FastAPI, tell_of_refusal: TellOfRefusal) -> None:
             request_id=request.state.request_id,
         )
         answer.headers.update(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            answer.headers["Allow"] = ", ".join(_methods_of(request))
         return answer
 
     app.add_exception_handler(StellaError, ours)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What the path allows. FastAPI names the methods of the first route that has it alone."""
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _place(error: Mapping[str, Any]) -> dict[str, str]:

@@ -46,6 +46,12 @@ class ApiSettings(ProcessSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = Field(
         default=256 * 1024, description="What a request's body may have, in bytes."
     )
+    body_seconds: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=30, description="How long a request's body may take to arrive, in seconds."
+    )
+    tenant_requests_per_minute: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        default=120_000, description="Requests that one process serves one tenant in a minute."
+    )
     event_streams: Annotated[int, Field(ge=1, le=900)] = Field(
         default=200, description="Streams of events that one process serves at once."
     )

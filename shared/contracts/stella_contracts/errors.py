@@ -17,6 +17,8 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   `-- IdempotencyKeyInUse
     |-- PreconditionFailed
     |   `-- VersionMismatch
+    |-- PreconditionMissing
+    |   `-- IfMatchMissing
     |-- Malformed
     |   |-- MalformedAuthRef
     |   |-- MalformedCursor
@@ -35,6 +37,7 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   |-- ScopeMissing
     |   `-- TenantMissing
     |-- Limited
+    |   |-- TooManyRequests
     |   |-- TooManyStreams
     |   `-- TooManyWebhooks
     `-- Unavailable
@@ -81,6 +84,10 @@ class Conflict(StellaError):
 
 class PreconditionFailed(StellaError):
     """The thing changed since the caller last read it."""
+
+
+class PreconditionMissing(StellaError):
+    """The request does not say what it is based on, and might undo what somebody else did."""
 
 
 class Malformed(StellaError):
@@ -174,6 +181,15 @@ class VersionMismatch(PreconditionFailed):
     def __init__(self, current: int) -> None:
         super().__init__(f"It has changed: its version is {current}. Read it again, then retry.")
         self.current = current
+
+
+class IfMatchMissing(PreconditionMissing):
+    code = "if_match_missing"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A change needs If-Match: the ETag that it is based on, or * for whatever is there."
+        )
 
 
 class MalformedAuthRef(Malformed):
@@ -300,6 +316,13 @@ class SecretUnavailable(Unavailable):
     """The reference cannot be resolved. The message never holds a value."""
 
     code = "secret_unavailable"
+
+
+class TooManyRequests(Limited):
+    code = "too_many_requests"
+
+    def __init__(self, per_minute: int) -> None:
+        super().__init__(f"The tenant has made more than {per_minute} requests in a minute.")
 
 
 class TooManyStreams(Limited):

@@ -9,6 +9,7 @@ from pydantic import (
     BeforeValidator,
     Field,
     JsonValue,
+    StrictBool,
     StringConstraints,
     ValidationInfo,
     field_validator,
@@ -57,9 +58,9 @@ Config = Annotated[dict[str, JsonValue], BeforeValidator(storable)]
 """What the plugin is told, of values that a database can keep."""
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:/-]{0,63}$")]
 Tags = Annotated[list[Tag], Field(max_length=32), AfterValidator(_distinct)]
-IntervalSeconds = Annotated[int, Field(ge=30, le=86400)]
-TimeoutSeconds = Annotated[int, Field(ge=1, le=60)]
-Threshold = Annotated[int, Field(ge=1, le=20)]
+IntervalSeconds = Annotated[int, Field(ge=30, le=86400, strict=True)]
+TimeoutSeconds = Annotated[int, Field(ge=1, le=60, strict=True)]
+Threshold = Annotated[int, Field(ge=1, le=20, strict=True)]
 
 
 class Connection(Answer):
@@ -108,7 +109,7 @@ class IntegrationCreate(Request):
     )
     auth_ref_uri: AuthRefText | None = None
     tags: Tags = []
-    enabled: bool = True
+    enabled: StrictBool = True
     check_interval_seconds: IntervalSeconds | None = None
     check_timeout_seconds: TimeoutSeconds | None = None
     failure_threshold: Threshold = 3
@@ -126,7 +127,7 @@ class IntegrationUpdate(Request):
     config: Config | None = None
     auth_ref_uri: AuthRefText | None = None
     tags: Tags | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
     check_interval_seconds: IntervalSeconds | None = None
     check_timeout_seconds: TimeoutSeconds | None = None
     failure_threshold: Threshold | None = None

@@ -1,10 +1,22 @@
 """The JSON conventions of every DTO: camelCase outside, snake_case inside, times in UTC."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
+
+_BEGINS_WITH_A_YEAR = re.compile(r"\s*\d{4}-")
+
+
+def _written_out(value: Any) -> Any:
+    """Not as seconds since 1970, which pydantic takes for a moment, too."""
+    if isinstance(value, int | float) or (
+        isinstance(value, str) and not _BEGINS_WITH_A_YEAR.match(value)
+    ):
+        raise ValueError("Write it as 2026-11-25T08:00:00Z (RFC 3339).")
+    return value
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -14,7 +26,7 @@ def _in_utc(moment: datetime) -> datetime:
         raise ValueError("In UTC it lies outside the years 1 to 9999.") from error
 
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_written_out), AfterValidator(_in_utc)]
 """A moment with a time zone, kept and written in UTC (RFC 3339 with `Z`)."""
 
 

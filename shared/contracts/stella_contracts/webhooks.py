@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import httpx
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, Field, StrictBool, StringConstraints, field_validator
 
 from stella_contracts.auth_ref import AuthRefText
 from stella_contracts.event_filters import is_type_or_prefix
@@ -102,7 +102,7 @@ class WebhookCreate(Request):
     auth_ref_uri: AuthRefText
     event_types: EventTypes = []
     description: Description = ""
-    enabled: bool = True
+    enabled: StrictBool = True
 
 
 class WebhookUpdate(Request):
@@ -115,7 +115,7 @@ class WebhookUpdate(Request):
     auth_ref_uri: AuthRefText | None = None
     event_types: EventTypes | None = None
     description: Description | None = None
-    enabled: bool | None = None
+    enabled: StrictBool | None = None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -180,7 +180,7 @@ class ReplayRequest(Request):
     """Which deliveries to send again: those of events queued since a moment."""
 
     since: UtcDatetime
-    only_failed: bool = True
+    only_failed: StrictBool = True
     """Leave out what was delivered."""
 
 

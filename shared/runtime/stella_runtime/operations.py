@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from stella_contracts.errors import Unavailable
+from stella_runtime.connections import HEAD_SECONDS, heads_within
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -73,7 +74,12 @@ async def _reason(dependency: Dependency) -> str | None:
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, *, host: str, port: int, drain_seconds: float
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    head_seconds: float = HEAD_SECONDS,
 ) -> AsyncIterator[int]:
     """
     Serve an application until the block ends, and yield the port it listens on.
@@ -86,6 +92,7 @@ async def serving(
     server = _Server(
         uvicorn.Config(
             app,
+            http=heads_within(head_seconds),
             log_config=None,
             access_log=False,
             server_header=False,

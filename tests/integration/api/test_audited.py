@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from tests.support.api import UNKNOWN_ID, Hub, audited, registered
+from tests.support.api import ANY_VERSION, UNKNOWN_ID, Hub, audited, registered
 from tests.support.builders import a_registration
 
 from stella_api.audit.refusals import ACTIONS
@@ -32,6 +32,7 @@ async def test_a_change_is_told_with_its_values(api: httpx.AsyncClient) -> None:
     await api.put(
         f"/integrations/{record['id']}",
         json={"tags": ["us"], "config": config, "authRefUri": "authref://vault/b"},
+        headers=ANY_VERSION,
     )
 
     _, (_, details) = await audited(api)
@@ -46,7 +47,9 @@ async def test_a_change_is_told_with_its_values(api: httpx.AsyncClient) -> None:
 async def test_a_long_value_is_left_out(api: httpx.AsyncClient) -> None:
     record = await registered(api, description="")
 
-    await api.put(f"/integrations/{record['id']}", json={"description": "x" * 1000})
+    await api.put(
+        f"/integrations/{record['id']}", json={"description": "x" * 1000}, headers=ANY_VERSION
+    )
 
     _, (_, details) = await audited(api)
     assert details["values"] == {"description": {"from": "", "to": "(too long)"}}

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import assert_problem, places, registered
+from tests.support.api import UNKNOWN_ID, assert_problem, places, registered
 from tests.support.builders import a_config, a_registration
 
 JSON = {"Content-Type": "application/json"}
@@ -230,6 +230,13 @@ class TestRoutes:
         self, api: httpx.AsyncClient, method: str, path: str, status: int, code: str
     ) -> None:
         assert_problem(await api.request(method, path), status, code)
+
+    async def test_a_405_names_every_method_there_is(self, api: httpx.AsyncClient) -> None:
+        catalog = await api.request("PATCH", "/integrations")
+        one = await api.request("PATCH", f"/integrations/{UNKNOWN_ID}")
+
+        assert catalog.headers["allow"] == "GET, POST"
+        assert one.headers["allow"] == "DELETE, GET, PUT"
 
     @pytest.mark.parametrize(
         ("given", "is_kept"),

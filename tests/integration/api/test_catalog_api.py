@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 from tests.support.api import (
+    ANY_VERSION,
     Authority,
     Hub,
     assert_problem,
@@ -82,6 +83,7 @@ async def test_each_change_is_told_once_in_the_audit_log_and_as_an_event(
     await api.put(
         f"/integrations/{record['id']}",
         json={"config": a_config(project="other"), "checkIntervalSeconds": 60},
+        headers=ANY_VERSION,
     )
     await api.delete(f"/integrations/{record['id']}")
 
@@ -101,7 +103,9 @@ async def test_each_change_is_told_once_in_the_audit_log_and_as_an_event(
 async def test_a_change_keeps_what_is_left_out(api: httpx.AsyncClient) -> None:
     record = await registered(api, description="first", authRefUri="authref://vault/a")
 
-    answer = await api.put(f"/integrations/{record['id']}", json={"description": "second"})
+    answer = await api.put(
+        f"/integrations/{record['id']}", json={"description": "second"}, headers=ANY_VERSION
+    )
 
     changed = {"description": "second", "version": 2}
     assert answer.json() == record | changed | {"updatedAt": answer.json()["updatedAt"]}
@@ -111,7 +115,9 @@ async def test_a_change_keeps_what_is_left_out(api: httpx.AsyncClient) -> None:
 async def test_the_reference_is_removed_by_null(api: httpx.AsyncClient) -> None:
     record = await registered(api, authRefUri="authref://vault/a")
 
-    answer = await api.put(f"/integrations/{record['id']}", json={"authRefUri": None})
+    answer = await api.put(
+        f"/integrations/{record['id']}", json={"authRefUri": None}, headers=ANY_VERSION
+    )
 
     assert answer.json()["authRefUri"] is None
 
@@ -119,7 +125,9 @@ async def test_the_reference_is_removed_by_null(api: httpx.AsyncClient) -> None:
 async def test_no_other_field_can_be_null(api: httpx.AsyncClient) -> None:
     record = await registered(api)
 
-    answer = await api.put(f"/integrations/{record['id']}", json={"name": None})
+    answer = await api.put(
+        f"/integrations/{record['id']}", json={"name": None}, headers=ANY_VERSION
+    )
 
     assert places(assert_problem(answer, 422, "invalid_request")) == ["/name"]
 
@@ -133,6 +141,7 @@ async def test_a_change_to_what_is_stored_already_changes_nothing(
     answer = await api.put(
         f"/integrations/{record['id']}",
         json={"name": record["name"], "config": record["config"], "tags": ["b", "a"]},
+        headers=ANY_VERSION,
     )
 
     assert answer.json() == record
@@ -144,7 +153,9 @@ async def test_a_boolean_in_place_of_a_number_is_a_change(api: httpx.AsyncClient
     record = await registered(api, config=a_config(labels={"level": 1}))
 
     answer = await api.put(
-        f"/integrations/{record['id']}", json={"config": a_config(labels={"level": True})}
+        f"/integrations/{record['id']}",
+        json={"config": a_config(labels={"level": True})},
+        headers=ANY_VERSION,
     )
 
     assert answer.json()["config"]["labels"]["level"] is True
@@ -154,9 +165,9 @@ async def test_disabling_stops_the_checks_and_enabling_begins_anew(api: httpx.As
     record = await registered(api)
     path = f"/integrations/{record['id']}"
 
-    disabled = (await api.put(path, json={"enabled": False})).json()
+    disabled = (await api.put(path, json={"enabled": False}, headers=ANY_VERSION)).json()
     paused = (await api.get(f"{path}/health")).json()
-    enabled = (await api.put(path, json={"enabled": True})).json()
+    enabled = (await api.put(path, json={"enabled": True}, headers=ANY_VERSION)).json()
     resumed = (await api.get(f"{path}/health")).json()
 
     assert (disabled["status"], paused["nextCheckAt"]) == ("disabled", None)
@@ -170,7 +181,11 @@ async def test_a_disabled_integration_stays_unscheduled_when_its_config_changes(
     record = await registered(api, enabled=False)
     path = f"/integrations/{record['id']}"
 
-    await api.put(path, json={"config": a_config(project="other"), "checkIntervalSeconds": 60})
+    await api.put(
+        path,
+        json={"config": a_config(project="other"), "checkIntervalSeconds": 60},
+        headers=ANY_VERSION,
+    )
 
     health = (await api.get(f"{path}/health")).json()
     assert (health["status"], health["nextCheckAt"]) == ("disabled", None)
@@ -185,7 +200,9 @@ async def test_disabling_is_possible_when_the_plugin_is_gone(
     async with running_hub(hub.database, hub.authority) as restarted:
         other = restarted.client()
 
-        answer = await other.put(f"/integrations/{record['id']}", json={"enabled": False})
+        answer = await other.put(
+            f"/integrations/{record['id']}", json={"enabled": False}, headers=ANY_VERSION
+        )
 
         assert answer.status_code == 200, answer.text
 
@@ -200,7 +217,9 @@ async def test_a_deleted_integration_is_gone_and_its_name_is_free(api: httpx.Asy
     assert (first.status_code, first.content) == (204, b"")
     assert_problem(second, 404, "integration_not_found")
     assert_problem(await api.get(path), 404, "integration_not_found")
-    assert_problem(await api.put(path, json={"name": "x"}), 404, "integration_not_found")
+    assert_problem(
+        await api.put(path, json={"name": "x"}, headers=ANY_VERSION), 404, "integration_not_found"
+    )
     assert (await api.get("/integrations")).json()["items"] == []
     assert (await registered(api, name="again"))["name"] == "again"
 
@@ -210,7 +229,9 @@ async def test_a_name_is_taken_once_within_a_tenant(hub: Hub, api: httpx.AsyncCl
     other = await registered(api, name="two")
 
     created = await api.post("/integrations", json=a_registration(name="one"))
-    renamed = await api.put(f"/integrations/{other['id']}", json={"name": "one"})
+    renamed = await api.put(
+        f"/integrations/{other['id']}", json={"name": "one"}, headers=ANY_VERSION
+    )
     elsewhere = await hub.client(tenant="globex").post(
         "/integrations", json=a_registration(name="one")
     )
@@ -258,7 +279,9 @@ async def test_a_database_of_one_connection_serves_a_cold_registration(
         api = hub.client()
 
         record = await registered(api)
-        changed = await api.put(f"/integrations/{record['id']}", json={"config": a_config()})
+        changed = await api.put(
+            f"/integrations/{record['id']}", json={"config": a_config()}, headers=ANY_VERSION
+        )
         led = await api.get("/integrations/registry")
 
         assert (changed.status_code, led.status_code) == (200, 307)
@@ -277,7 +300,7 @@ async def test_the_bodies_of_the_description_register_with_our_own_plugins(
     answers = [await api.post("/integrations", json=x["value"]) for x in CREATE_BODIES.values()]
     record = answers[0].json()
     answers += [
-        await api.put(f"/integrations/{record['id']}", json=x["value"])
+        await api.put(f"/integrations/{record['id']}", json=x["value"], headers=ANY_VERSION)
         for x in UPDATE_BODIES.values()
     ]
 
@@ -287,7 +310,7 @@ async def test_the_bodies_of_the_description_register_with_our_own_plugins(
 async def test_calls_are_counted_by_what_they_do(hub: Hub, api: httpx.AsyncClient) -> None:
     path = f"/integrations/{(await registered(api))['id']}"
     await api.get(path)
-    await api.put(path, json={"description": "x"})
+    await api.put(path, json={"description": "x"}, headers=ANY_VERSION)
     await api.delete(path)
 
     exposed = hub.metrics.exposition().decode()

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 import orjson
 import pytest
-from tests.support.api import UNKNOWN_ID, Hub, assert_problem, places, registered
+from tests.support.api import ANY_VERSION, UNKNOWN_ID, Hub, assert_problem, places, registered
 from tests.support.catalog import announced, outcome
 
 from stella_contracts.health import ErrorCode, HealthResult
@@ -156,7 +156,7 @@ class TestAsking:
     async def test_a_disabled_integration_is_not_checked(
         self, api: httpx.AsyncClient, path: str
     ) -> None:
-        await api.put(path, json={"enabled": False})
+        await api.put(path, json={"enabled": False}, headers=ANY_VERSION)
 
         assert_problem(await api.post(f"{path}/health-check"), 422, "integration_disabled")
 
@@ -290,7 +290,7 @@ class TestHealth:
         await announced(hub.database)
 
         if end == "disabled":
-            await api.put(path, json={"enabled": False})
+            await api.put(path, json={"enabled": False}, headers=ANY_VERSION)
         else:
             await api.delete(path)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import assert_problem, places, registered
+from tests.support.api import ANY_VERSION, assert_problem, places, registered
 from tests.support.builders import a_config, a_registration
 
 # In pieces: these are no secrets, and scanners of repositories should not take them for some.
@@ -55,7 +55,9 @@ class TestConfigSchema:
         record = await registered(api)
 
         answer = await api.put(
-            f"/integrations/{record['id']}", json={"config": {"project": "library"}}
+            f"/integrations/{record['id']}",
+            json={"config": {"project": "library"}},
+            headers=ANY_VERSION,
         )
 
         assert places(assert_problem(answer, 422, "config_rejected")) == ["/config/endpoint"]
@@ -117,6 +119,7 @@ class TestRawSecrets:
         answer = await api.put(
             f"/integrations/{record['id']}",
             json={"config": a_config(labels={"password": "hunter2"})},
+            headers=ANY_VERSION,
         )
 
         assert places(assert_problem(answer, 422, "config_rejected")) == ["/config/labels/password"]

@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from tests.support.api import UNKNOWN_ID, Hub, assert_problem, everything, registered
+from tests.support.api import ANY_VERSION, UNKNOWN_ID, Hub, assert_problem, everything, registered
 
 
 class TestListing:
@@ -39,7 +39,9 @@ class TestListing:
         self, api: httpx.AsyncClient, sort: str, order: list[str]
     ) -> None:
         ids = {name: (await registered(api, name=name))["id"] for name in "bca"}
-        await api.put(f"/integrations/{ids['c']}", json={"description": "newer"})
+        await api.put(
+            f"/integrations/{ids['c']}", json={"description": "newer"}, headers=ANY_VERSION
+        )
 
         found = await everything(api, sort=sort, limit=1)
 

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import httpx
 import pytest
-from tests.support.api import Hub, registered
+from tests.support.api import ANY_VERSION, Hub, registered
 from tests.support.catalog import claim, outcome
 from tests.support.checking import REFUSED, WELL, check, names, play, record, told
 
@@ -27,7 +27,11 @@ async def health(api: httpx.AsyncClient, integration_id: UUID) -> dict[str, Any]
 
 async def end(api: httpx.AsyncClient, how: str, integration_id: UUID) -> None:
     path = f"/integrations/{integration_id}"
-    answer = await (api.delete(path) if how == "delete" else api.put(path, json={"enabled": False}))
+    answer = await (
+        api.delete(path)
+        if how == "delete"
+        else api.put(path, json={"enabled": False}, headers=ANY_VERSION)
+    )
     answer.raise_for_status()
 
 

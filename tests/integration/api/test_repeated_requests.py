@@ -32,6 +32,21 @@ class TestPreconditions:
 
         assert answer.status_code == status, answer.text
 
+    async def test_a_change_has_to_say_what_it_is_based_on(self, api: httpx.AsyncClient) -> None:
+        record = await registered(api)
+        path = f"/integrations/{record['id']}"
+
+        answer = await api.put(path, json={"description": "x"}, headers={})
+
+        assert "If-Match" in assert_problem(answer, 428, "if_match_missing")["detail"]
+        assert (await api.get(path)).json() == record
+
+    async def test_a_removal_needs_no_version(self, api: httpx.AsyncClient) -> None:
+        """It overwrites nothing that somebody has written."""
+        path = f"/integrations/{(await registered(api))['id']}"
+
+        assert (await api.delete(path)).status_code == 204
+
     async def test_a_weak_tag_changes_nothing(self, api: httpx.AsyncClient) -> None:
         path = f"/integrations/{(await registered(api))['id']}"
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.support.api import UNKNOWN_ID, Hub, registered
+from tests.support.api import ANY_VERSION, UNKNOWN_ID, Hub, registered
 from tests.support.catalog import announced
 
 CALLS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/integrations/{id}", {}),
-    ("PUT", "/integrations/{id}", {"json": {"name": "mine now"}}),
+    ("PUT", "/integrations/{id}", {"json": {"name": "mine now"}, "headers": ANY_VERSION}),
     ("DELETE", "/integrations/{id}", {}),
     ("POST", "/integrations/{id}/health-check", {}),
     ("GET", "/integrations/{id}/health", {}),

@@ -3,7 +3,7 @@
 from typing import Any
 
 import httpx
-from tests.support.api import Hub, assert_problem, registered
+from tests.support.api import ANY_VERSION, Hub, assert_problem, registered
 from tests.support.catalog import claim, make_due, outcome
 
 from stella_contracts.health import ErrorCode, HealthResult
@@ -57,9 +57,9 @@ async def test_switching_it_off_and_on_is_a_change_too(hub: Hub, api: httpx.Asyn
     await check(hub.database, DOWN)
     incident = (await api.get(f"{path}/health")).json()["incident"]["id"]
 
-    await api.put(path, json={"enabled": False})
-    await api.put(path, json={"enabled": False})
-    await api.put(path, json={"enabled": True})
+    await api.put(path, json={"enabled": False}, headers=ANY_VERSION)
+    await api.put(path, json={"enabled": False}, headers=ANY_VERSION)
+    await api.put(path, json={"enabled": True}, headers=ANY_VERSION)
 
     found = (await transitions(api, f"{path}/transitions"))["items"]
     assert [(each["previousStatus"], each["status"], each["incidentId"]) for each in found] == [

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from tests.support.api import UNKNOWN_ID, Hub, assert_problem, audited, places
+from tests.support.api import ANY_VERSION, UNKNOWN_ID, Hub, assert_problem, audited, places
 from tests.support.catalog import announced
 from tests.support.events import report
 from tests.support.webhooks import (
@@ -67,7 +67,7 @@ async def test_a_webhook_is_registered_read_changed_and_removed(api: httpx.Async
         json={"eventTypes": []},
         headers={"If-Match": made.headers["etag"]},
     )
-    same = await api.put(f"/webhooks/{webhook['id']}", json={"eventTypes": []})
+    same = await api.put(f"/webhooks/{webhook['id']}", json={"eventTypes": []}, headers=ANY_VERSION)
     lost = await api.put(
         f"/webhooks/{webhook['id']}", json={"url": URL}, headers={"If-Match": '"1"'}
     )
@@ -136,7 +136,7 @@ async def test_changes_need_the_scope_to_write_and_reading_the_one_to_read(hub: 
 
     refused = [
         await reader.post("/webhooks", json={"url": URL, "authRefUri": AUTH_REF}),
-        await reader.put(path, json={"enabled": False}),
+        await reader.put(path, json={"enabled": False}, headers=ANY_VERSION),
         await reader.delete(path),
         await reader.post(f"{path}/test"),
         await reader.post(f"{path}/replay", json={"since": "2026-01-01T00:00:00Z"}),
@@ -172,7 +172,7 @@ async def test_another_tenants_webhook_is_as_unknown_as_any(hub: Hub, receiver: 
         answers = []
         for identifier in (theirs["id"], str(UNKNOWN_ID), "no-uuid"):
             url = path.format(id=identifier, delivery=delivery["id"])
-            answer = await stranger.request(method, url, json=body)
+            answer = await stranger.request(method, url, json=body, headers=ANY_VERSION)
             assert_problem(answer, 404, "webhook_not_found")
             answers.append(
                 answer.text.replace(identifier, "ID").replace(answer.headers["x-request-id"], "R")
@@ -318,7 +318,9 @@ async def test_one_that_we_disabled_can_be_enabled_by_its_owner(
         await deliveries(api, webhook["id"], state="failed")
         gone = (await api.get(f"/webhooks/{webhook['id']}")).json()
         receiver.answers("/a", 204)
-        enabled = await api.put(f"/webhooks/{webhook['id']}", json={"enabled": True})
+        enabled = await api.put(
+            f"/webhooks/{webhook['id']}", json={"enabled": True}, headers=ANY_VERSION
+        )
         await report(hub.database, "b")
         await deliveries(api, webhook["id"])
 

@@ -16,7 +16,7 @@ from tests.integration.faults.served import (
     rows,
     served,
 )
-from tests.support.api import Authority, registered
+from tests.support.api import ANY_VERSION, Authority, registered
 
 
 async def test_callers_of_a_full_pool_are_told_to_retry_and_all_is_done_when_it_is_free(
@@ -52,7 +52,9 @@ async def change_under_way(
     api: httpx.AsyncClient, integration: dict[str, str]
 ) -> AsyncIterator[asyncio.Task[httpx.Response]]:
     change = {"description": "changed"}
-    request = asyncio.create_task(api.put(f"/integrations/{integration['id']}", json=change))
+    request = asyncio.create_task(
+        api.put(f"/integrations/{integration['id']}", json=change, headers=ANY_VERSION)
+    )
     try:
         yield request
     finally:
@@ -114,7 +116,9 @@ async def test_callers_who_always_meet_a_deadlock_are_told_to_retry(
         raise_in_every_change(database_url, "40P01")
 
         answer = await api.put(
-            f"/integrations/{integration['id']}", json={"description": "changed"}
+            f"/integrations/{integration['id']}",
+            json={"description": "changed"},
+            headers=ANY_VERSION,
         )
 
     assert answer.status_code == 503

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import orjson
 import pytest
-from tests.support.api import Authority
+from tests.support.api import ANY_VERSION, Authority
 from tests.support.harbor_server import PASSWORD
 from tests.support.traces import Seen, Traces
 from tests.support.whole_system import Whole, eventually, running_whole
@@ -87,7 +87,9 @@ async def test_spans_say_which_integration_and_what_was_done(whole: Whole, trace
     await whole.check(integration_id, traceparent=GATEWAY)
     await whole.http.get(f"/integrations/{integration_id}")
     await whole.http.get("/integrations")
-    await whole.http.put(f"/integrations/{integration_id}", json={"tags": ["eu"]})
+    await whole.http.put(
+        f"/integrations/{integration_id}", json={"tags": ["eu"]}, headers=ANY_VERSION
+    )
     await whole.http.delete(f"/integrations/{integration_id}")
 
     about = ("integration.id", "tenant.id", "provider.type", "action")

@@ -3,7 +3,7 @@
 import re
 import zlib
 
-from stella_contracts.errors import MalformedPrecondition
+from stella_contracts.errors import IfMatchMissing, MalformedPrecondition
 from stella_contracts.health import IntegrationStatus
 from stella_contracts.integrations import Integration
 
@@ -41,6 +41,13 @@ def versions_of(if_match: str | None) -> frozenset[int] | None:
     if not all(tags):
         raise MalformedPrecondition
     return frozenset(int(tag["version"]) for tag in tags if tag and not tag[1])
+
+
+def required_versions_of(if_match: str | None) -> frozenset[int] | None:
+    """As `versions_of`, for a change that might undo another. Raises IfMatchMissing, too."""
+    if if_match is None:
+        raise IfMatchMissing
+    return versions_of(if_match)
 
 
 def is_known(if_none_match: str | None, tag: str) -> bool:

@@ -21,7 +21,12 @@ from stella_api.identifiers import as_uuid, require_uuid
 from stella_api.integrations import service
 from stella_api.integrations.crud_span import crud_span
 from stella_api.integrations.listing import Listing, list_integrations
-from stella_api.integrations.preconditions import etag, is_known, versions_of
+from stella_api.integrations.preconditions import (
+    etag,
+    is_known,
+    required_versions_of,
+    versions_of,
+)
 from stella_api.integrations.service import Call
 from stella_api.plugin_catalog import PluginNotReady
 from stella_api.problems import problems
@@ -30,6 +35,7 @@ from stella_contracts.errors import (
     DatabaseUnavailable,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
+    IfMatchMissing,
     IntegrationNotFound,
     MalformedCursor,
     MalformedPrecondition,
@@ -203,6 +209,7 @@ async def get(
         IntegrationNotFound,
         NameTaken,
         VersionMismatch,
+        IfMatchMissing,
         MalformedPrecondition,
         ConfigRejected,
         UnknownProvider,
@@ -231,7 +238,7 @@ async def change(
             Call(actor, request_id),
             identifier,
             update,
-            versions_of(if_match),
+            required_versions_of(if_match),
             plugins,
         )
         span.set(provider_type=integration.type)

@@ -13,7 +13,7 @@ from stella_api.dependencies import (
     WriteTransaction,
 )
 from stella_api.identifiers import as_uuid
-from stella_api.integrations.preconditions import versions_of
+from stella_api.integrations.preconditions import required_versions_of, versions_of
 from stella_api.integrations.routes import COMMON, Cursor, IfMatch, Limit
 from stella_api.problems import problems
 from stella_api.webhooks.examples import BODIES, CHANGES, REPLAYS
@@ -21,6 +21,7 @@ from stella_api.webhooks.service import WebhookCall
 from stella_contracts.errors import (
     ConfigRejected,
     DeliveryNotFound,
+    IfMatchMissing,
     MalformedCursor,
     MalformedPrecondition,
     TooManyWebhooks,
@@ -123,7 +124,12 @@ async def get(transaction: ReadTransaction, webhook_id: str, response: Response)
 @router.put(
     "/{webhook_id}",
     responses=problems(
-        WebhookNotFound, VersionMismatch, MalformedPrecondition, ConfigRejected, *COMMON
+        WebhookNotFound,
+        VersionMismatch,
+        IfMatchMissing,
+        MalformedPrecondition,
+        ConfigRejected,
+        *COMMON,
     ),
     openapi_extra=_bodies(CHANGES),
 )
@@ -135,7 +141,7 @@ async def change(
     if_match: IfMatch = None,
 ) -> Webhook:
     """Change what is sent and keep the rest. `enabled: true` also ends a disabling of ours."""
-    webhook = await call.change(_webhook_id(webhook_id), update, versions_of(if_match))
+    webhook = await call.change(_webhook_id(webhook_id), update, required_versions_of(if_match))
     response.headers["ETag"] = _etag(webhook)
     return webhook
 
