@@ -65,7 +65,10 @@ UNDERSTOOD = {
     (HEALTH, 200): ("degraded", "Harbor reports as not healthy: a component that is not known"),
     (HEALTH, 500): ("unhealthy", "HTTP 500"),
     (CURRENT_USER, 200): ("healthy", None),
-    (CURRENT_USER, 401): ("unhealthy", "HTTP 401: The credential was rejected"),
+    (CURRENT_USER, 401): (
+        "unhealthy",
+        "HTTP 401: The robot or user is unknown, disabled or expired",
+    ),
     (CURRENT_USER, 412): ("healthy", None),
     (CURRENT_USER, 500): ("unhealthy", "HTTP 500"),
     (SYSTEM_INFO, 200): ("degraded", "Harbor is in read-only mode"),

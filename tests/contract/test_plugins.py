@@ -17,7 +17,7 @@ SECRETS: Mapping[str, Callable[[], str]] = {"github-app": app_key_pem}
 
 
 def test_plugins_are_found() -> None:
-    known = {"github-app", "gitlab", "harbor", "in-memory", "oci-registry"}
+    known = {"github-app", "gitlab", "harbor", "in-memory", "jenkins", "oci-registry"}
 
     assert known <= {folder.name for folder in FOLDERS}
 

@@ -12,6 +12,7 @@ from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, StepR
 from stella_contracts.integrations import Connection
 from stella_contracts.logins import basic_login_of
 from stella_contracts.plugin import (
+    CheckFailed,
     IntegrationConfig,
     IntegrationPlugin,
     PluginContext,
@@ -77,6 +78,11 @@ async def _log_in(root: str, http: httpx.AsyncClient, login: httpx.BasicAuth) ->
     # Harbor's answer to a robot that is logged in.
     if response.status_code == httpx.codes.PRECONDITION_FAILED:
         return
+    if response.status_code == httpx.codes.UNAUTHORIZED:
+        # All alike to Harbor: see src/server/middleware/security/robot.go.
+        raise CheckFailed(
+            ErrorCode.AUTH_REJECTED, "HTTP 401: The robot or user is unknown, disabled or expired"
+        )
     raise_for_status(response)
     answer_of(response, CurrentUser, _NAME)
 

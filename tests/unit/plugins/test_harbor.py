@@ -189,6 +189,14 @@ async def test_credential_is_tried(answer: httpx.Response, code: ErrorCode | Non
     assert steps(context)["authenticate"] is passed
 
 
+async def test_expired_robot_is_told_from_one_that_may_not() -> None:
+    """Harbor takes one for an anonymous visitor, who gets a 200 wherever everybody does."""
+    expired, _ = await Harbor(current_user=refusal(401, "UNAUTHORIZED")).check(ROBOT)
+
+    assert expired.error_code is ErrorCode.AUTH_REJECTED
+    assert expired.error_message == "HTTP 401: The robot or user is unknown, disabled or expired"
+
+
 async def test_credential_is_not_blamed_while_harbor_is_down() -> None:
     down = report("unhealthy", database="unhealthy")
 
