@@ -33,6 +33,7 @@ from stella_runtime.messaging.rabbitmq import open_bus
 from stella_runtime.messaging.relay import Relay
 from stella_runtime.operations import Dependency, routes, serving
 from stella_runtime.persistence import Database, open_engine
+from stella_runtime.secrets import AuthRefPolicy
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -71,6 +72,7 @@ class Api:
         app.state.cursors = Cursors(settings.signing_key)
         app.state.event_streams = self._event_streams
         app.state.plugin_catalog = PluginCatalog()
+        app.state.authref_policy = AuthRefPolicy(settings.authref_policy)
         app.state.waiting = self._waiting
         app.state.metrics = metrics
         refusals = Refusals(database)

@@ -11,10 +11,12 @@ from stella_api.audit.refusals import ACTOR
 from stella_api.authentication import Actor, Authenticator
 from stella_api.cursors import Cursors
 from stella_api.events.streams import EventStreams
+from stella_api.integrations.service import Rules
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.waiting import Waiting
 from stella_contracts.errors import TooManyRequests
 from stella_runtime.persistence import Database, Transaction
+from stella_runtime.secrets import AuthRefPolicy
 from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
@@ -96,6 +98,15 @@ async def _plugin_catalog(request: Request) -> PluginCatalog:
     return found
 
 
+async def _authref_policy(request: Request) -> AuthRefPolicy:
+    found: AuthRefPolicy = request.app.state.authref_policy
+    return found
+
+
+async def _rules(plugins: "Plugins", policy: "CurrentPolicy") -> Rules:
+    return Rules(plugins, policy)
+
+
 async def _waiting(request: Request) -> Waiting:
     found: Waiting = request.app.state.waiting
     return found
@@ -111,5 +122,7 @@ CurrentDatabase = Annotated[Database, Depends(_database)]
 CurrentCursors = Annotated[Cursors, Depends(_cursors)]
 CurrentEventStreams = Annotated[EventStreams, Depends(_event_streams)]
 Plugins = Annotated[PluginCatalog, Depends(_plugin_catalog)]
+CurrentPolicy = Annotated[AuthRefPolicy, Depends(_authref_policy)]
+CurrentRules = Annotated[Rules, Depends(_rules)]
 CurrentWaiting = Annotated[Waiting, Depends(_waiting)]
 CurrentMetrics = Annotated[Metrics, Depends(_metrics)]

@@ -22,6 +22,7 @@ from stella_health_worker.prober import Prober
 from stella_health_worker.queues import keep_queue_gauges
 from stella_health_worker.recording import Recorder
 from stella_health_worker.scheduler import Scheduler
+from stella_health_worker.secret_journal import reading_secrets
 from stella_health_worker.settings import HealthWorkerSettings
 from stella_health_worker.taking import taking
 from stella_health_worker.upkeep import keep_gauges, keep_tidy
@@ -36,7 +37,6 @@ from stella_runtime.operations import Dependency, serving_operations
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.persistence.plugin_metadata import PluginRecord
 from stella_runtime.plugin_host.loader import PluginHost
-from stella_runtime.secrets import open_secrets
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -105,7 +105,7 @@ async def work(
         )
         prober = Prober(
             plugins=plugins,
-            secrets=await stack.enter_async_context(open_secrets(settings)),
+            secrets=await stack.enter_async_context(reading_secrets(settings, database)),
             egress=egress,
             worker=settings.worker_name,
             now=clock.now,

@@ -3,28 +3,37 @@
 from typing import Protocol
 
 from stella_contracts.auth_ref import AuthRef
-from stella_contracts.errors import MalformedAuthRef, SecretUnavailable
+from stella_contracts.errors import AuthRefForbidden, MalformedAuthRef, SecretUnavailable
 from stella_contracts.health import ErrorCode
 from stella_contracts.manifest import Manifest
 from stella_contracts.plugin import CheckFailed, Secret, Steps
+from stella_runtime.secrets import Reader
 
 
 class Secrets(Protocol):
-    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
+    async def resolve(self, reference: AuthRef, *, reader: Reader, fresh: bool = False) -> Secret:
         """
-        `fresh` bypasses what is remembered. Raises SecretUnavailable, with a sentence that
-        may be shown.
+        `fresh` bypasses what is remembered. Raises SecretUnavailable or AuthRefForbidden, with
+        a sentence that may be shown.
         """
         ...
 
 
 async def read_secret(
-    secrets: Secrets, reference: str, manifest: Manifest, steps: Steps, *, fresh: bool = False
+    secrets: Secrets,
+    reference: str,
+    manifest: Manifest,
+    steps: Steps,
+    *,
+    reader: Reader,
+    fresh: bool = False,
 ) -> Secret:
     """The secret, with every field that the plugin needs. Raises CheckFailed."""
     with steps.step("resolve_secret"):
         try:
-            secret = await secrets.resolve(AuthRef.parse(reference), fresh=fresh)
+            secret = await secrets.resolve(AuthRef.parse(reference), reader=reader, fresh=fresh)
+        except AuthRefForbidden as error:
+            raise CheckFailed(ErrorCode.BLOCKED_BY_POLICY, str(error)) from error
         except (MalformedAuthRef, SecretUnavailable) as error:
             raise CheckFailed(ErrorCode.SECRET_UNRESOLVABLE, str(error)) from error
         missing = sorted(set(manifest.secret_fields) - set(secret.field_names))

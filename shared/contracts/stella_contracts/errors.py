@@ -35,7 +35,8 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   `-- TokenRejected
     |-- Forbidden
     |   |-- ScopeMissing
-    |   `-- TenantMissing
+    |   |-- TenantMissing
+    |   `-- AuthRefForbidden
     |-- Limited
     |   |-- TooManyRequests
     |   |-- TooManyStreams
@@ -286,6 +287,14 @@ class TenantMissing(Forbidden):
 
     def __init__(self, claim: str) -> None:
         super().__init__(f"The token names no tenant. It must have the claim {claim!r}.")
+
+
+class AuthRefForbidden(Forbidden):
+    code = "auth_ref_forbidden"
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        listed = ", ".join(allowed) or "nothing"
+        super().__init__(f"The policy of this hub lets the tenant refer to: {listed[:300]}.")
 
 
 class DatabaseUnavailable(Unavailable):

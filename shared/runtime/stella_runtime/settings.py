@@ -1,9 +1,22 @@
 """The settings that every process has, from environment variables named `STELLA_…`."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _json_or_empty(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value or "{}")
+    except ValueError:
+        raise ValueError('It must be JSON such as {"acme": ["vault/ci/acme"]}.') from None
+
+
+Rules = Annotated[dict[str, list[str]], NoDecode, BeforeValidator(_json_or_empty)]
 
 
 class ProcessSettings(BaseSettings):
@@ -20,6 +33,11 @@ class ProcessSettings(BaseSettings):
     )
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
         default=10, description="Connections that one process may hold."
+    )
+    authref_policy: Rules = Field(
+        default={},
+        description="What the authRefUris of a tenant may name, as JSON; `*`: of the other"
+        " tenants. Empty: every tenant everything.",
     )
     amqp_url: SecretStr = Field(description="amqp://user:password@host/vhost")
     host: str = Field(

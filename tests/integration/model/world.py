@@ -13,7 +13,7 @@ from tests.support.catalog import TENANT, outcome
 
 from stella_api.authentication import Actor
 from stella_api.integrations import service
-from stella_api.integrations.service import Call
+from stella_api.integrations.service import Call, Rules
 from stella_api.plugin_catalog import PluginCatalog
 from stella_contracts.errors import BusUnavailable
 from stella_contracts.health import CheckTrigger, HealthResult
@@ -25,6 +25,7 @@ from stella_runtime.messaging.bus import Depth, Message
 from stella_runtime.messaging.topology import EVENTS, ON_DEMAND, SCHEDULE
 from stella_runtime.persistence import Database
 from stella_runtime.persistence.scheduling import Outcome, Target
+from stella_runtime.secrets import AuthRefPolicy
 from stella_runtime.telemetry.metrics import Metrics
 
 _KEPT = ("alembic_version", "audit", "plugin_metadata", "history_progress")
@@ -91,7 +92,7 @@ class World:
     def __init__(self, database: Database, url: str) -> None:
         self._database = database
         self._url = url
-        self._plugins = PluginCatalog()
+        self._rules = Rules(PluginCatalog(), AuthRefPolicy({}))
         self._call = Call(Actor(TENANT, "alice", frozenset(), expires_at=0), "request")
         self._connection = psycopg.connect(url, autocommit=True)
         self._moments = {
@@ -129,15 +130,13 @@ class World:
         body["config"] = a_config(endpoint=f"https://{body['name']}.test")
         async with self._database.transaction(TENANT) as transaction:
             new = IntegrationCreate.model_validate(body)
-            integration = await service.register(transaction, self._call, new, self._plugins)
+            integration = await service.register(transaction, self._call, new, self._rules)
         return integration.id
 
     async def change(self, integration_id: UUID, **changes: Any) -> None:
         update = IntegrationUpdate.model_validate(changes)
         async with self._database.transaction(TENANT) as transaction:
-            await service.change(
-                transaction, self._call, integration_id, update, None, self._plugins
-            )
+            await service.change(transaction, self._call, integration_id, update, None, self._rules)
 
     async def remove(self, integration_id: UUID) -> None:
         async with self._database.transaction(TENANT) as transaction:

@@ -16,7 +16,7 @@ from tests.support.openbao import OpenBao
 
 from stella_contracts.auth_ref import AuthRef
 from stella_contracts.errors import SecretUnavailable
-from stella_runtime.secrets import SecretResolver, SecretSettings, open_secrets
+from stella_runtime.secrets import Reader, SecretResolver, SecretSettings, open_secrets
 
 POLICY = """
 path "secret/data/ci/*" { capabilities = ["read"] }
@@ -64,13 +64,13 @@ async def resolving(
 
 
 async def read(secrets: SecretResolver, reference: str, *, fresh: bool = False) -> str | None:
-    secret = await secrets.resolve(AuthRef.parse(reference), fresh=fresh)
+    secret = await secrets.resolve(AuthRef.parse(reference), reader=Reader("acme"), fresh=fresh)
     return secret.value
 
 
 async def refusal(secrets: SecretResolver, reference: str, *, fresh: bool = False) -> str:
     with pytest.raises(SecretUnavailable) as refused:
-        await secrets.resolve(AuthRef.parse(reference), fresh=fresh)
+        await secrets.resolve(AuthRef.parse(reference), reader=Reader("acme"), fresh=fresh)
     return str(refused.value)
 
 
@@ -79,7 +79,9 @@ async def test_secret_is_read_by_its_fields(
 ) -> None:
     openbao.put("ci/harbor", robot="hunter2", user="ci", port=5000)
     async with resolving(openbao, authorities, **role) as secrets:
-        whole = await secrets.resolve(AuthRef.parse("authref://vault/ci/harbor"))
+        whole = await secrets.resolve(
+            AuthRef.parse("authref://vault/ci/harbor"), reader=Reader("acme")
+        )
 
         assert await read(secrets, "authref://vault/ci/harbor#robot") == "hunter2"
         assert {name: whole.get(name) for name in whole.field_names} == {

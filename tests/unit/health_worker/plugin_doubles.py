@@ -24,6 +24,7 @@ from stella_contracts.plugin import (
 from stella_health_worker.credentials import Secrets
 from stella_health_worker.prober import Prober
 from stella_runtime.persistence.scheduling import Outcome, Target
+from stella_runtime.secrets import Reader
 
 Behaviour = Callable[[IntegrationConfig, PluginContext], Awaitable[Any]]
 
@@ -88,7 +89,7 @@ class Host:
 
 
 class Vault:
-    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
+    async def resolve(self, reference: AuthRef, *, reader: Reader, fresh: bool = False) -> Secret:
         if reference.path != "ci/harbor":
             raise SecretUnavailable("The vault has no such secret.")
         return Secret({"value": SECRET})

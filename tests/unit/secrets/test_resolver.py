@@ -10,8 +10,10 @@ import pytest
 from stella_contracts.auth_ref import AuthRef
 from stella_contracts.errors import SecretUnavailable
 from stella_contracts.plugin import Secret
-from stella_runtime.secrets import SecretResolver
+from stella_runtime.secrets import Reader, SecretResolver
 from stella_runtime.secrets.stores import FILE_LIMIT, EnvironmentStore, MountedStore
+
+READER = Reader("acme")
 
 
 class HangingStore:
@@ -36,13 +38,13 @@ def values(secret: Secret) -> Mapping[str, str | None]:
 
 async def from_file(folder: Path, reference: str = "authref://file/harbor") -> Secret:
     resolver = SecretResolver(environment="embedded", folder=folder)
-    return await resolver.resolve(AuthRef.parse(reference))
+    return await resolver.resolve(AuthRef.parse(reference), reader=READER)
 
 
 async def from_environment(variables: Mapping[str, str], reference: str) -> Secret:
     stores = {"env": EnvironmentStore(variables)}
     resolver = SecretResolver(environment="production", stores=stores)
-    return await resolver.resolve(AuthRef.parse(reference))
+    return await resolver.resolve(AuthRef.parse(reference), reader=READER)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ async def test_production_has_no_store_of_development(folder: Path, vault: str) 
     resolver = SecretResolver(environment="production", folder=folder)
 
     with pytest.raises(SecretUnavailable, match=f"no vault named '{vault}'"):
-        await resolver.resolve(AuthRef(vault, "HOME"))
+        await resolver.resolve(AuthRef(vault, "HOME"), reader=READER)
 
 
 async def test_vault_that_hangs_is_given_up() -> None:
@@ -183,7 +185,7 @@ async def test_vault_that_hangs_is_given_up() -> None:
     resolver = SecretResolver(environment="production", stores=stores, seconds=0.01)
 
     with pytest.raises(SecretUnavailable, match="did not answer"):
-        await resolver.resolve(AuthRef("vault", "ci/harbor"))
+        await resolver.resolve(AuthRef("vault", "ci/harbor"), reader=READER)
 
 
 @pytest.fixture
@@ -210,14 +212,14 @@ def mounted(folder: Path) -> SecretResolver:
 async def test_mounted_secret_is_read_whole_or_by_key(
     mounted: SecretResolver, reference: str, found: dict[str, str]
 ) -> None:
-    assert values(await mounted.resolve(AuthRef.parse(reference))) == found
+    assert values(await mounted.resolve(AuthRef.parse(reference), reader=READER)) == found
 
 
 async def test_mounted_secret_that_kubernetes_replaces_is_read_anew(
     mounted: SecretResolver, folder: Path
 ) -> None:
     reference = AuthRef.parse("authref://kubernetes/harbor#password")
-    await mounted.resolve(reference)
+    await mounted.resolve(reference, reader=READER)
     newer = folder / "harbor" / "..2026_11_26"
     newer.mkdir()
     (newer / "username").write_text("ci")
@@ -225,7 +227,7 @@ async def test_mounted_secret_that_kubernetes_replaces_is_read_anew(
     (folder / "harbor" / "..new").symlink_to("..2026_11_26")
     (folder / "harbor" / "..new").replace(folder / "harbor" / "..data")
 
-    assert (await mounted.resolve(reference, fresh=True)).value == "hunter3"
+    assert (await mounted.resolve(reference, reader=READER, fresh=True)).value == "hunter3"
 
 
 @pytest.mark.parametrize("reference", ["other", "harbor/none", "empty", "up"])
@@ -236,4 +238,4 @@ async def test_what_is_not_mounted_is_refused(
     (folder / "up").symlink_to("..")
 
     with pytest.raises(SecretUnavailable):
-        await mounted.resolve(AuthRef("kubernetes", reference))
+        await mounted.resolve(AuthRef("kubernetes", reference), reader=READER)

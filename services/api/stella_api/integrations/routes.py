@@ -10,7 +10,9 @@ from fastapi.responses import RedirectResponse
 from stella_api.dependencies import (
     CurrentCursors,
     CurrentMetrics,
+    CurrentRules,
     Plugins,
+    Reader,
     ReadTransaction,
     RequestId,
     Writer,
@@ -27,6 +29,7 @@ from stella_api.integrations.preconditions import (
     required_versions_of,
     versions_of,
 )
+from stella_api.integrations.references import seen
 from stella_api.integrations.service import Call
 from stella_api.plugin_catalog import PluginNotReady
 from stella_api.problems import problems
@@ -71,6 +74,7 @@ IfMatch = Annotated[str | None, Header(description="The ETag that the change is 
 
 @router.get("", responses=problems(MalformedCursor, *COMMON))
 async def list_all(
+    actor: Reader,
     transaction: ReadTransaction,
     cursors: CurrentCursors,
     metrics: CurrentMetrics,
@@ -87,7 +91,8 @@ async def list_all(
     filters = Filters(type=type, status=status, tag=tag, q=q)
     listing = Listing("integrations", filters, sort, limit, cursor)
     with crud_span("list", transaction.tenant_id):
-        return await list_integrations(transaction, cursors, listing)
+        page = await list_integrations(transaction, cursors, listing)
+    return IntegrationPage(items=seen(actor, page.items), next_cursor=page.next_cursor)
 
 
 @router.post(
@@ -111,7 +116,7 @@ async def register(
     request: Request,
     request_id: RequestId,
     transaction: WriteTransaction,
-    plugins: Plugins,
+    rules: CurrentRules,
     metrics: CurrentMetrics,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -124,7 +129,7 @@ async def register(
             return _answer(stored)
     with crud_span("create", actor.tenant_id) as span:
         span.set(provider_type=new.type)
-        integration = await service.register(transaction, Call(actor, request_id), new, plugins)
+        integration = await service.register(transaction, Call(actor, request_id), new, rules)
         span.set(integration_id=str(integration.id))
     answer = StoredAnswer(
         status=status.HTTP_201_CREATED,
@@ -151,6 +156,7 @@ def _answer(stored: StoredAnswer) -> Response:
 
 @router.get("/by-type/{provider_type}", responses=problems(MalformedCursor, *COMMON))
 async def list_of_type(
+    actor: Reader,
     provider_type: str,
     transaction: ReadTransaction,
     cursors: CurrentCursors,
@@ -163,7 +169,8 @@ async def list_of_type(
     filters = Filters(type=provider_type[:64], enabled=True)
     listing = Listing("by-type", filters, Sort.CREATED, limit, cursor)
     with crud_span("list", transaction.tenant_id):
-        return await list_integrations(transaction, cursors, listing)
+        page = await list_integrations(transaction, cursors, listing)
+    return IntegrationPage(items=seen(actor, page.items), next_cursor=page.next_cursor)
 
 
 @router.get(
@@ -176,6 +183,7 @@ async def list_of_type(
     },
 )
 async def get(
+    actor: Reader,
     request: Request,
     integration_id: str,
     transaction: ReadTransaction,
@@ -195,7 +203,7 @@ async def get(
         raise IntegrationNotFound(integration_id)
     with crud_span("read", transaction.tenant_id) as span:
         span.set(integration_id=integration_id)
-        integration = await transaction.integrations.get(identifier)
+        (integration,) = seen(actor, [await transaction.integrations.get(identifier)])
         span.set(provider_type=integration.type)
     headers = {"ETag": etag(integration)}
     if is_known(if_none_match, headers["ETag"]):
@@ -225,7 +233,7 @@ async def change(
     response: Response,
     request_id: RequestId,
     transaction: WriteTransaction,
-    plugins: Plugins,
+    rules: CurrentRules,
     metrics: CurrentMetrics,
     if_match: IfMatch = None,
 ) -> Integration:
@@ -239,7 +247,7 @@ async def change(
             identifier,
             update,
             required_versions_of(if_match),
-            plugins,
+            rules,
         )
         span.set(provider_type=integration.type)
     metrics.crud("update")

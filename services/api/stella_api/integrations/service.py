@@ -11,6 +11,7 @@ import structlog
 from stella_api.authentication import Actor
 from stella_api.integrations.changes import changed_values, differs, shown
 from stella_api.integrations.credentials import find_credentials
+from stella_api.integrations.references import problems_of_reference
 from stella_api.plugin_catalog import PluginCatalog, ProviderSchema
 from stella_contracts.errors import ConfigRejected, VersionMismatch
 from stella_contracts.health import IntegrationStatus
@@ -20,6 +21,7 @@ from stella_runtime.alerting import Alerting
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import Transaction
 from stella_runtime.persistence.status_transitions import NewTransition
+from stella_runtime.secrets import AuthRefPolicy
 
 log = structlog.get_logger()
 
@@ -44,9 +46,27 @@ class Call:
     request_id: str
 
 
-def check_fields(fields: Mapping[str, Any], schema: ProviderSchema | None) -> None:
-    """Raise ConfigRejected if a config breaks its schema, or a field holds a credential."""
-    problems = find_credentials(fields)
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides whether an integration can be stored."""
+
+    plugins: PluginCatalog
+    references: AuthRefPolicy
+
+
+def check_fields(
+    fields: Mapping[str, Any],
+    schema: ProviderSchema | None,
+    *,
+    tenant_id: str,
+    policy: AuthRefPolicy,
+) -> None:
+    """
+    Raise ConfigRejected if a config breaks its schema, a field holds a credential, or the
+    reference is to what the tenant may not use.
+    """
+    problems = find_credentials({name: fields[name] for name in fields.keys() & _FREE_TEXT})
+    problems += problems_of_reference(policy, tenant_id, fields.get("auth_ref_uri"))
     if schema is not None:
         problems += schema.problems_of(fields["config"])
     if problems:
@@ -54,11 +74,11 @@ def check_fields(fields: Mapping[str, Any], schema: ProviderSchema | None) -> No
 
 
 async def register(
-    transaction: Transaction, call: Call, new: IntegrationCreate, plugins: PluginCatalog
+    transaction: Transaction, call: Call, new: IntegrationCreate, rules: Rules
 ) -> Integration:
     """Store an integration and make it due at once."""
-    schema = await plugins.schema_of(new.type, transaction.plugins)
-    check_fields(new.model_dump(include=_FREE_TEXT), schema)
+    schema = await rules.plugins.schema_of(new.type, transaction.plugins)
+    check_fields(dict(new), schema, tenant_id=transaction.tenant_id, policy=rules.references)
     integration = await transaction.integrations.add(
         new,
         interval_seconds=new.check_interval_seconds or schema.default_interval_seconds,
@@ -75,7 +95,7 @@ async def change(
     integration_id: UUID,
     update: IntegrationUpdate,
     versions: frozenset[int] | None,
-    plugins: PluginCatalog,
+    rules: Rules,
 ) -> Integration:
     """Apply what was sent, as the next version. Nothing sent that differs: nothing changes."""
     await transaction.schedule.lock(integration_id)
@@ -86,8 +106,9 @@ async def change(
     # Without a new config no plugin is asked for: one that is gone must not keep anyone from
     # pausing its integrations.
     has_config = "config" in sent
+    plugins = rules.plugins
     schema = await plugins.schema_of(before.type, transaction.plugins) if has_config else None
-    check_fields({name: sent[name] for name in sent.keys() & _FREE_TEXT}, schema)
+    check_fields(sent, schema, tenant_id=transaction.tenant_id, policy=rules.references)
     changes = {name: new for name, new in sent.items() if differs(before, name, new)}
     if not changes:
         return before

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Depends, Response, status
 
 from stella_api.dependencies import (
     CurrentCursors,
+    CurrentPolicy,
+    Reader,
     ReadTransaction,
     RequestId,
     Writer,
@@ -14,6 +16,7 @@ from stella_api.dependencies import (
 )
 from stella_api.identifiers import as_uuid
 from stella_api.integrations.preconditions import required_versions_of, versions_of
+from stella_api.integrations.references import seen
 from stella_api.integrations.routes import COMMON, Cursor, IfMatch, Limit
 from stella_api.problems import problems
 from stella_api.webhooks.examples import BODIES, CHANGES, REPLAYS
@@ -44,8 +47,10 @@ from stella_contracts.webhooks import (
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
 
-async def _call(actor: Writer, transaction: WriteTransaction, request_id: RequestId) -> WebhookCall:
-    return WebhookCall(transaction, actor, request_id)
+async def _call(
+    actor: Writer, transaction: WriteTransaction, request_id: RequestId, policy: CurrentPolicy
+) -> WebhookCall:
+    return WebhookCall(transaction, actor, request_id, policy)
 
 
 Call = Annotated[WebhookCall, Depends(_call)]
@@ -77,6 +82,7 @@ def _etag(webhook: Webhook) -> str:
 
 @router.get("", responses=problems(MalformedCursor, *COMMON))
 async def list_all(
+    actor: Reader,
     transaction: ReadTransaction,
     cursors: CurrentCursors,
     limit: Limit = 50,
@@ -92,7 +98,7 @@ async def list_all(
     found = await transaction.webhooks.list_page(
         limit=limit + 1, after=UUID(position[0]) if position else None
     )
-    items = list(found[:limit])
+    items = seen(actor, found[:limit])
     more = len(found) > limit
     return WebhookPage(
         items=items, next_cursor=cursors.write([str(items[-1].id)], **bound) if more else None
@@ -114,9 +120,11 @@ async def register(call: Call, new: WebhookCreate, response: Response) -> Webhoo
 
 
 @router.get("/{webhook_id}", responses=problems(WebhookNotFound, *COMMON))
-async def get(transaction: ReadTransaction, webhook_id: str, response: Response) -> Webhook:
+async def get(
+    actor: Reader, transaction: ReadTransaction, webhook_id: str, response: Response
+) -> Webhook:
     """Get one webhook."""
-    webhook = await transaction.webhooks.get(_webhook_id(webhook_id))
+    (webhook,) = seen(actor, [await transaction.webhooks.get(_webhook_id(webhook_id))])
     response.headers["ETag"] = _etag(webhook)
     return webhook
 

@@ -1,5 +1,6 @@
 """What it means to register, change, remove, try and replay a webhook."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,7 @@ import structlog
 
 from stella_api.authentication import Actor
 from stella_api.integrations.credentials import find_credentials
+from stella_api.integrations.references import problems_of_reference
 from stella_contracts.errors import ConfigRejected, WebhookDisabled
 from stella_contracts.messages import Event, EventType, WebhookChange
 from stella_contracts.webhooks import (
@@ -20,10 +22,13 @@ from stella_contracts.webhooks import (
 )
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import Transaction
+from stella_runtime.secrets import AuthRefPolicy
 
 log = structlog.get_logger()
 
 REPLAYED_AT_ONCE = 1_000
+
+_FREE_TEXT = {"description"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +38,10 @@ class WebhookCall:
     transaction: Transaction
     actor: Actor
     request_id: str
+    policy: AuthRefPolicy
 
     async def register(self, new: WebhookCreate) -> Webhook:
-        _check_fields({"description": new.description})
+        self._check_fields({"description": new.description, "auth_ref_uri": new.auth_ref_uri})
         webhook = await self.transaction.webhooks.add(new)
         self._tell("created", webhook.id, events=webhook.event_types)
         return webhook
@@ -48,7 +54,7 @@ class WebhookCall:
         row = await webhooks.lock(webhook_id, versions)
         before = await webhooks.get(webhook_id)
         sent = update.changes
-        _check_fields({name: sent[name] for name in sent.keys() & {"description"}})
+        self._check_fields(sent)
         changes = {
             name: value
             for name, value in sent.items()
@@ -104,6 +110,14 @@ class WebhookCall:
         self._tell("replayed", webhook_id, since=since.isoformat(), deliveries=replayed)
         return ReplayAnswer(replayed=replayed, more=replayed == REPLAYED_AT_ONCE)
 
+    def _check_fields(self, fields: Mapping[str, Any]) -> None:
+        """Raises ConfigRejected."""
+        problems = find_credentials({name: fields[name] for name in fields.keys() & _FREE_TEXT})
+        tenant_id = self.transaction.tenant_id
+        problems += problems_of_reference(self.policy, tenant_id, fields.get("auth_ref_uri"))
+        if problems:
+            raise ConfigRejected(problems)
+
     async def _require_wanted(self, webhook_id: UUID) -> None:
         """Raises WebhookNotFound, or WebhookDisabled for one that its owner or a 410 stopped."""
         await self.transaction.webhooks.lock(webhook_id, None)
@@ -120,9 +134,3 @@ class WebhookCall:
             details={"webhookId": str(webhook_id), **details},
         )
         log.info(f"webhook_{what}", action=f"webhook.{what}", webhook_id=str(webhook_id))
-
-
-def _check_fields(fields: dict[str, Any]) -> None:
-    problems = find_credentials(fields)
-    if problems:
-        raise ConfigRejected(problems)

@@ -11,11 +11,12 @@ import httpx
 from standardwebhooks.webhooks import Webhook
 
 from stella_contracts.auth_ref import AuthRef
-from stella_contracts.errors import MalformedAuthRef, SecretUnavailable
+from stella_contracts.errors import AuthRefForbidden, MalformedAuthRef, SecretUnavailable
 from stella_contracts.failures import failure_of, retry_after
 from stella_contracts.plugin import CheckFailed, Secret
 from stella_health_worker.webhooks.rules import Try
 from stella_runtime.persistence.webhook_sending import Parcel
+from stella_runtime.secrets import Reader
 
 ANSWER_SECONDS = 15.0
 MEDIA_TYPE = "application/cloudevents+json; charset=utf-8"
@@ -30,7 +31,7 @@ class Egress(Protocol):
 
 
 class Secrets(Protocol):
-    async def resolve(self, reference: AuthRef) -> Secret:
+    async def resolve(self, reference: AuthRef, *, reader: Reader) -> Secret:
         """Raises SecretUnavailable, with a sentence that may be shown."""
         ...
 
@@ -73,8 +74,10 @@ class Sender:
     async def _signed(self, parcel: Parcel) -> dict[str, str]:
         """Raises _NotSigned."""
         try:
-            secret = await self._secrets.resolve(AuthRef.parse(parcel.auth_ref_uri))
-        except (MalformedAuthRef, SecretUnavailable) as error:
+            secret = await self._secrets.resolve(
+                AuthRef.parse(parcel.auth_ref_uri), reader=Reader(parcel.tenant_id)
+            )
+        except (AuthRefForbidden, MalformedAuthRef, SecretUnavailable) as error:
             raise _NotSigned(str(error)) from error
         now = datetime.now(UTC)
         body = parcel.body.decode()

@@ -6,16 +6,21 @@ from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_network
 from pathlib import Path
 
+import structlog
 from pydantic import SecretStr
 
 from stella_contracts.errors import SecretUnavailable
 from stella_runtime.egress import Egress, open_egress
+from stella_runtime.secrets.policy import AuthRefPolicy
+from stella_runtime.secrets.reading import Tell
 from stella_runtime.secrets.resolver import SecretResolver
 from stella_runtime.secrets.settings import SecretSettings
 from stella_runtime.secrets.stores import MountedStore, SecretStore
 from stella_runtime.secrets.vault import VaultStore
 from stella_runtime.secrets.vault_requests import VaultRequests
 from stella_runtime.secrets.vault_session import Login, RoleLogin, TokenLogin, VaultSession
+
+log = structlog.get_logger()
 
 _EVERYWHERE = [ip_network("0.0.0.0/0"), ip_network("::/0")]
 """The operator has named the vault, and it is mostly inside. Metadata stays out of reach."""
@@ -24,15 +29,28 @@ FILE_LIMIT = 64 * 1024
 
 
 @asynccontextmanager
-async def open_secrets(settings: SecretSettings) -> AsyncIterator[SecretResolver]:
-    """Resolve references until the block ends; the vault's token is renewed meanwhile."""
+async def open_secrets(
+    settings: SecretSettings, *, tell: Tell = lambda _: None
+) -> AsyncIterator[SecretResolver]:
+    """
+    Resolve references until the block ends; the vault's token is renewed meanwhile.
+
+    `tell` hears of every read of a vault.
+    """
+    policy = AuthRefPolicy(settings.authref_policy)
+    if policy.is_open and settings.environment == "production":
+        log.warning("authref_policy_open", setting="STELLA_AUTHREF_POLICY")
     stores: dict[str, SecretStore] = {}
     if settings.kubernetes_secret_folder is not None:
         stores["kubernetes"] = MountedStore(settings.kubernetes_secret_folder)
 
     def resolver() -> SecretResolver:
         return SecretResolver(
-            environment=settings.environment, folder=settings.secret_folder, stores=stores
+            environment=settings.environment,
+            folder=settings.secret_folder,
+            stores=stores,
+            policy=policy,
+            tell=tell,
         )
 
     if settings.vault_url is None:

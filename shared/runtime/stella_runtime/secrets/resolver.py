@@ -5,13 +5,16 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from stella_contracts.auth_ref import AuthRef
-from stella_contracts.errors import SecretUnavailable
+from stella_contracts.errors import AuthRefForbidden, SecretUnavailable
 from stella_contracts.plugin import Secret
 from stella_runtime.secrets.cache import SecretCache
+from stella_runtime.secrets.policy import AuthRefPolicy
+from stella_runtime.secrets.reading import Reader, SecretRead, Tell
 from stella_runtime.secrets.stores import EnvironmentStore, FileStore, SecretStore
 
 RESOLVE_SECONDS = 5.0
@@ -37,13 +40,18 @@ class SecretResolver:
         stores: Mapping[str, SecretStore] | None = None,
         seconds: float = RESOLVE_SECONDS,
         cache: SecretCache | None = None,
+        policy: AuthRefPolicy | None = None,
+        tell: Tell = lambda _: None,
     ) -> None:
         """
+        `tell` hears of every read of a vault, and of none that the cache has answered.
         `stores` are the vaults by name. The embedded environment has `env`, and `file` below
         the folder, besides: with them whoever registers an integration can have any of these
         secrets sent to a server of their own.
         """
         self._seconds = seconds
+        self._policy = policy or AuthRefPolicy({})
+        self._tell = tell
         self._cache = cache or SecretCache()
         self._stores = dict(stores or {})
         if environment == "embedded":
@@ -51,16 +59,19 @@ class SecretResolver:
             if folder is not None:
                 self._stores.setdefault("file", FileStore(folder))
 
-    async def resolve(self, reference: AuthRef, *, fresh: bool = False) -> Secret:
+    async def resolve(self, reference: AuthRef, *, reader: Reader, fresh: bool = False) -> Secret:
         """
         Read a secret; with a field in the reference, that field of it alone.
 
         `fresh` asks the vault now, whatever is remembered. Raises SecretUnavailable, whose
-        message never holds a value.
+        message never holds a value, and AuthRefForbidden if the reader's tenant may not.
         """
+        # Again, although it was checked when it was written: the policy may be another by now.
+        if not self._policy.allows(reader.tenant_id, reference):
+            raise AuthRefForbidden(self._policy.rules_of(reader.tenant_id))
         text = None if fresh else self._cache.find(reference.vault, reference.path)
         if text is None:
-            text = await self._read(reference)
+            text = await self._read_told(reference, reader)
             self._cache.keep(reference.vault, reference.path, text)
         fields = _fields_of(text)
         if reference.field is None:
@@ -68,6 +79,15 @@ class SecretResolver:
         if reference.field not in fields:
             raise SecretUnavailable(f"The secret has no field {reference.field!r}.")
         return Secret({reference.field: _usable(reference.field, fields[reference.field])})
+
+    async def _read_told(self, reference: AuthRef, reader: Reader) -> str:
+        found = False
+        try:
+            text = await self._read(reference)
+            found = True
+            return text
+        finally:
+            self._tell(SecretRead(reader, reference, datetime.now(UTC), found=found))
 
     async def _read(self, reference: AuthRef) -> str:
         store = self._stores.get(reference.vault)
