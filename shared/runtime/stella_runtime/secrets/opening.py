@@ -1,8 +1,14 @@
 """Builds the resolver of a process from its settings."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -10,7 +16,7 @@ import structlog
 from pydantic import SecretStr
 
 from stella_contracts.errors import SecretUnavailable
-from stella_runtime.egress import Egress, open_egress
+from stella_runtime.egress import open_egress
 from stella_runtime.secrets.policy import AuthRefPolicy
 from stella_runtime.secrets.reading import Tell
 from stella_runtime.secrets.resolver import SecretResolver
@@ -40,12 +46,17 @@ async def open_secrets(
     policy = AuthRefPolicy(settings.authref_policy)
     if policy.is_open and settings.environment == "production":
         log.warning("authref_policy_open", setting="STELLA_AUTHREF_POLICY")
-    stores: dict[str, SecretStore] = {}
-    if settings.kubernetes_secret_folder is not None:
-        stores["kubernetes"] = MountedStore(settings.kubernetes_secret_folder)
-
-    def resolver() -> SecretResolver:
-        return SecretResolver(
+    async with AsyncExitStack() as stack:
+        stores: dict[str, SecretStore] = {}
+        if settings.kubernetes_secret_folder is not None:
+            stores["kubernetes"] = MountedStore(settings.kubernetes_secret_folder)
+        if settings.azure_keyvaults:
+            stores["azure-keyvault"] = await stack.enter_async_context(_azure(settings))
+        if settings.vault_url is not None:
+            stores["vault"] = await stack.enter_async_context(
+                _vault(settings, str(settings.vault_url))
+            )
+        yield SecretResolver(
             environment=settings.environment,
             folder=settings.secret_folder,
             stores=stores,
@@ -53,27 +64,33 @@ async def open_secrets(
             tell=tell,
         )
 
-    if settings.vault_url is None:
-        yield resolver()
-        return
+
+def _azure(settings: SecretSettings) -> AbstractAsyncContextManager[SecretStore]:
+    try:
+        # An extra: most hubs have no use for the library.
+        from stella_runtime.secrets.azure_keyvault import open_azure_keyvault
+    except ImportError as error:
+        raise SecretUnavailable(
+            "STELLA_AZURE_KEYVAULTS needs the extra: pip install 'stella-integrations[azure]'."
+        ) from error
+    return open_azure_keyvault(
+        settings.azure_keyvault_urls, os.environ, client_id=settings.azure_client_id
+    )
+
+
+@asynccontextmanager
+async def _vault(settings: SecretSettings, url: str) -> AsyncIterator[SecretStore]:
     authorities = settings.vault_authorities and settings.vault_authorities.read_text()
     async with open_egress(_EVERYWHERE, authorities=authorities or None) as egress:
-        vault, session = _vault(settings, str(settings.vault_url), egress)
-        stores["vault"] = VaultStore(vault, session, settings.vault_mount)
+        vault = VaultRequests(egress.client_of(url), url, settings.vault_namespace)
+        session = VaultSession(vault, _login(settings))
         keeping = asyncio.create_task(session.keep())
         try:
-            yield resolver()
+            yield VaultStore(vault, session, settings.vault_mount)
         finally:
             keeping.cancel()
             with suppress(asyncio.CancelledError):
                 await keeping
-
-
-def _vault(
-    settings: SecretSettings, url: str, egress: Egress
-) -> tuple[VaultRequests, VaultSession]:
-    vault = VaultRequests(egress.client_of(url), url, settings.vault_namespace)
-    return vault, VaultSession(vault, _login(settings))
 
 
 def _login(settings: SecretSettings) -> Login:

@@ -1,12 +1,15 @@
 """The environment variables of processes that resolve secrets."""
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import Field, HttpUrl, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode
 
 from stella_runtime.settings import ProcessSettings
 
+_KEYVAULT = re.compile(r"[a-z][a-z0-9-]{1,22}[a-z0-9]")
 _NEEDED = {
     "token": (("vault_token", "vault_token_file"),),
     "approle": (("vault_role_id",), ("vault_secret_id", "vault_secret_id_file")),
@@ -24,6 +27,19 @@ class SecretSettings(ProcessSettings):
     kubernetes_secret_folder: Path | None = Field(
         default=None,
         description="Where secrets of Kubernetes are mounted, each in a folder of its name.",
+    )
+    azure_keyvaults: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        max_length=100,
+        description="Names of the Azure Key Vaults that may be read, parted by commas.",
+    )
+    azure_keyvault_suffix: str = Field(
+        default="vault.azure.net",
+        pattern=r"^[a-z0-9.-]+$",
+        description="What their names end with; another one in sovereign clouds.",
+    )
+    azure_client_id: str = Field(
+        default="", description="The managed identity to use, if this machine has several."
     )
     vault_url: HttpUrl | None = Field(
         default=None, description="HashiCorp Vault or OpenBao, such as https://vault.example:8200."
@@ -61,6 +77,26 @@ class SecretSettings(ProcessSettings):
         default=Path("/var/run/secrets/kubernetes.io/serviceaccount/token"),
         description="The token of the service account, read for each login `kubernetes`.",
     )
+
+    @property
+    def azure_keyvault_urls(self) -> dict[str, str]:
+        return {
+            name: f"https://{name}.{self.azure_keyvault_suffix}" for name in self.azure_keyvaults
+        }
+
+    @field_validator("azure_keyvaults", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("azure_keyvaults")
+    @classmethod
+    def _are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(_KEYVAULT.fullmatch(name) for name in value):
+            raise ValueError("Give names, such as team-secrets, and no URLs.")
+        return value
 
     @model_validator(mode="after")
     def _can_log_in(self) -> Self:
