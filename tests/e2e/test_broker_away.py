@@ -1,55 +1,22 @@
 """The way to the broker is lost under load, or a process is killed on it: nothing is lost."""
 
 import asyncio
-import json
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any
 
-import aio_pika
 import httpx
 import psycopg
 from tests.support.api import ANY_VERSION
 from tests.support.processes import System
 from tests.support.rabbitmq import Server
+from tests.support.subscriber import Subscriber, subscribed
 from tests.support.tcp_proxy import tcp_proxy
 
 PATIENCE = 40
 
 
-@dataclass
-class Received:
-    """Everything that a subscriber with a queue of its own was given, repetitions included."""
-
-    events: list[dict[str, Any]] = field(default_factory=list)
-
-    def of(self, integration_id: str) -> list[str]:
-        """The types of its events in order, each counted once by its id."""
-        by_id = {each["id"]: each for each in reversed(self.events)}
-        ordered = sorted(by_id.values(), key=self.events.index)
-        return [each["type"] for each in ordered if each["subject"] == integration_id]
-
-    @property
-    def deliveries(self) -> Counter[str]:
-        return Counter(each["id"] for each in self.events)
-
-
-@asynccontextmanager
-async def subscribed(amqp_url: str) -> AsyncIterator[Received]:
-    received = Received()
-
-    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        received.events.append(json.loads(message.body))
-        await message.ack()
-
-    async with await aio_pika.connect_robust(amqp_url, reconnect_interval=0.2) as connection:
-        channel = await connection.channel()
-        queue = await channel.declare_queue("pager", durable=True)
-        await queue.bind("stella.integrations.events", routing_key="integration.#")
-        await queue.consume(take)
-        yield received
+def types_of(received: Subscriber, integration_id: str) -> list[str]:
+    return [each["type"] for each in received.about(integration_id)]
 
 
 async def create(http: httpx.AsyncClient, number: int) -> str:
@@ -126,7 +93,7 @@ async def test_writes_go_on_without_a_broker_and_are_announced_in_order_after_it
         finally:
             await asyncio.to_thread(rabbitmq_server.start)
         expected = ["integration.created", "integration.updated"]
-        await until(lambda: all(received.of(each) == expected for each in written), 30)
+        await until(lambda: all(types_of(received, each) == expected for each in written), 30)
         await until_ready(system, "ready")
 
     assert (code, said["bus"], said["database"]) == (200, "down", "up")
@@ -145,14 +112,14 @@ async def test_a_process_that_is_killed_before_it_publishes_is_stood_in_for_by_a
             network.cut()
             integration_id = await create(http, 1)
             await system.kill("api")
-            published_by_it = received.of(integration_id)
+            published_by_it = types_of(received, integration_id)
             network.reset()
             network.heal()
             await let_leases_end(database_url)
 
             system.environment = direct
             await system.start("scheduler")
-            await until(lambda: received.of(integration_id) == ["integration.created"])
+            await until(lambda: types_of(received, integration_id) == ["integration.created"])
 
     assert published_by_it == []
     assert set(received.deliveries.values()) == {1}
@@ -192,7 +159,7 @@ async def test_a_relay_that_is_killed_between_confirmation_and_bookkeeping_repea
             await system.start("api")
             await until(lambda: set(received.deliveries.values()) == {2})
 
-    assert len({each["id"] for each in received.events}) == 1
+    assert len(received.events) == 1
 
 
 async def test_a_silent_partition_from_the_broker_delays_events_and_nothing_else(
@@ -206,10 +173,10 @@ async def test_a_silent_partition_from_the_broker_delays_events_and_nothing_else
             network.cut()
             written = await write_steadily(http, range(20))
             said = await until_ready(system, "degraded")
-            before = received.of(written[0])
+            before = types_of(received, written[0])
             network.heal()
             # The bar is ten seconds; the machine may be busy.
-            await until(lambda: all(len(received.of(each)) == 2 for each in written), 20)
+            await until(lambda: all(len(types_of(received, each)) == 2 for each in written), 20)
             await until_ready(system, "ready", 20)
 
     assert said["bus"] == "down"

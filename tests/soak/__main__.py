@@ -80,6 +80,7 @@ def _tell(plan: Plan, report: Report) -> None:
         for each in report.held.growths()
     }
     sys.stdout.writelines(f"{name:20} {value}\n" for name, value in lines.items())
+    sys.stdout.writelines(f"{example}\n" for example in account.examples)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Accounts for every slot, check and alert, by witnesses that are none of ours."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,10 @@ where coalesce(slots, 0) <> coalesce(checks, 0) or checks <> different or checks
 _OUT = """
 select id::text from integrations where config_json -> 'script' ->> 1 in ('remote_error', 'tls')
 """
+_FOUND = """
+select coalesce(error_code, status) from health_checks where integration_id = %s order by checked_at
+"""
+EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,8 @@ class Account:
     wrong_changes: int
     """Integrations whose changes of status do not follow each other to what is stored."""
     unpublished: int
+    examples: Sequence[str]
+    """What was heard and found of some whose alerts were wrong."""
 
     @property
     def is_clean(self) -> bool:
@@ -125,38 +132,54 @@ class Ledger:
     def unpublished(self) -> int:
         return self._number("select count(*) from outbox where published_at is null")
 
+    def announced(self) -> set[str]:
+        """The ids of all events of integrations."""
+        rows = self._connection.execute(
+            "select id::text from outbox where routing_key like 'integration.%'"
+        )
+        return {row[0] for row in rows.fetchall()}
+
     def account(self, subscriber: Subscriber) -> Account:
         outages = {row[0] for row in self._connection.execute(_OUT).fetchall()}
         statuses = {
             str(row[0]): str(row[1])
             for row in self._connection.execute("select id, status from integrations").fetchall()
         }
+        wrong_alerts = _wrong_alerts(subscriber, outages)
         return Account(
             slots=self._number("select count(*) from soak_slots where opened"),
             checks=self._number("select count(*) from health_checks"),
             outages=len(outages),
             lost_slots=self._number(_LOST),
             miscounted=self._number(_MISCOUNTED),
-            wrong_alerts=_wrong_alerts(subscriber, outages),
+            wrong_alerts=len(wrong_alerts),
             wrong_changes=_wrong_changes(subscriber, statuses),
             unpublished=self.unpublished(),
+            examples=[self._told(each, subscriber) for each in wrong_alerts[:EXAMPLES]],
         )
+
+    def _told(self, identifier: str, subscriber: Subscriber) -> str:
+        heard = [each["type"].removeprefix("integration.") for each in subscriber.about(identifier)]
+        found = self._connection.execute(_FOUND, [identifier]).fetchall()
+        codes = [code for [code] in found]
+        return f"{identifier}: heard {', '.join(heard)}; checks found {', '.join(codes)}"
 
     def _number(self, query: str) -> int:
         [number] = self._connection.execute(query).fetchone() or (0,)
         return int(number)
 
 
-def _wrong_alerts(subscriber: Subscriber, outages: set[str]) -> int:
+def _wrong_alerts(subscriber: Subscriber, outages: set[str]) -> list[str]:
     heard: dict[str, list[tuple[str, str]]] = {}
     for event in subscriber.of(OPENED, RESOLVED):
         heard.setdefault(event["subject"], []).append((event["type"], event["data"]["incidentId"]))
-    wrong = 0
+    wrong = []
     for identifier in outages | heard.keys():
         alerts = heard.get(identifier, [])
         incidents = {incident for _, incident in alerts}
         is_right = [kind for kind, _ in alerts] == [OPENED, RESOLVED] and len(incidents) == 1
-        wrong += not is_right or identifier not in outages
+        if not is_right or identifier not in outages:
+            wrong.append(identifier)
     return wrong
 
 

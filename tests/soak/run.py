@@ -83,7 +83,7 @@ async def run(
                 held=Held(samples),
                 seconds=time.monotonic() - started,
                 kills=kills,
-                deliveries=subscriber.deliveries,
+                deliveries=subscriber.deliveries.total(),
                 events=len(subscriber.events),
             )
 
@@ -161,7 +161,5 @@ async def _come_to_rest(ledger: Ledger, subscriber: Subscriber, seconds: float) 
         return not ledger.open_slots() and not ledger.unpublished()
 
     await eventually(is_at_rest, seconds=seconds)
-    heard = -1
-    while heard != subscriber.deliveries:
-        heard = subscriber.deliveries
-        await asyncio.sleep(1)
+    announced = ledger.announced()
+    await eventually(lambda: announced <= subscriber.events.keys(), seconds=seconds)

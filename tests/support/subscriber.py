@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import aio_pika
 
@@ -20,11 +22,22 @@ class Subscriber:
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
-        self.deliveries = 0
+        self.deliveries: Counter[str] = Counter()
+        """How often each event came, by its id."""
         self.undocumented: list[str] = []
+
+    def hear(self, routing_key: str, body: bytes) -> None:
+        self.undocumented += problems(EVENTS, routing_key, body)
+        event = json.loads(body)
+        self.deliveries[event["id"]] += 1
+        self.events.setdefault(event["id"], event)
 
     def of(self, *types: str) -> list[dict[str, Any]]:
         return [event for event in self.events.values() if event["type"] in types]
+
+    def about(self, integration_id: UUID | str) -> list[dict[str, Any]]:
+        subject = str(integration_id)
+        return [event for event in self.events.values() if event["subject"] == subject]
 
     def alerts(self) -> list[str]:
         return [each["type"] for each in self.of(OPENED, RESOLVED)]
@@ -32,23 +45,23 @@ class Subscriber:
 
 @asynccontextmanager
 async def subscribed(amqp_url: str) -> AsyncIterator[Subscriber]:
-    """Listen to all that is said of integrations. The services have declared the exchange."""
+    """
+    Listen to all that is said of integrations. The services have declared the exchange.
+
+    The queue outlives a restart of the broker, and the connection is made again.
+    """
     subscriber = Subscriber()
 
     async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        async with message.process():
-            assert message.routing_key is not None
-            subscriber.undocumented += problems(EVENTS, message.routing_key, message.body)
-            event = json.loads(message.body)
-            subscriber.deliveries += 1
-            subscriber.events.setdefault(event["id"], event)
+        assert message.routing_key is not None
+        subscriber.hear(message.routing_key, message.body)
+        await message.ack()
 
-    async with await aio_pika.connect(amqp_url) as connection:
+    async with await aio_pika.connect_robust(amqp_url, reconnect_interval=0.2) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=500)
-        exchange = await channel.get_exchange("stella.integrations.events")
         queue = await channel.declare_queue("pager", durable=True)
-        await queue.bind(exchange, routing_key="integration.#")
+        await queue.bind(EVENTS, routing_key="integration.#")
         await queue.consume(take)
         yield subscriber
         assert subscriber.undocumented == []

@@ -1,6 +1,6 @@
 """The integrations API, typed with stella_contracts. The only module that knows its URLs."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
@@ -50,14 +50,9 @@ LONGEST_WAIT_SECONDS = 30
 """How long the server can be asked to hold an answer back (RFC 7240 `wait`)."""
 SILENT_SECONDS = 60.0
 """Longer than the pause between two heartbeats of a stream, by default 15 s."""
-LARGEST_PAGE = 200
-MOST_PAGES = 5000
 
 _PREFIX = "/api/v1"
 _VALUE = TypeVar("_VALUE")
-_PAGE = TypeVar(
-    "_PAGE", IntegrationPage, AuditPage, MutePage, TransitionPage, WebhookPage, DeliveryPage
-)
 
 _INTEGRATION = TypeAdapter(Integration)
 _INTEGRATIONS = TypeAdapter(IntegrationPage)
@@ -377,32 +372,6 @@ def _failures_named(url: str) -> Iterator[None]:
             f"No answer from {url}: {reason[0].lower()}{reason[1:]}."
             " Is the server running, and is its URL right?"
         ) from None
-
-
-def pages(fetch: Callable[[str | None], Reply[_PAGE]]) -> Iterator[Reply[_PAGE]]:
-    """
-    Every page of a listing, each read when the one before was taken.
-
-    `fetch` gets a cursor. Raises ServerFailed when a listing seems to have no end.
-    """
-    cursor: str | None = None
-    for _ in range(MOST_PAGES):
-        page = fetch(cursor)
-        yield page
-        if page.value.next_cursor is None:
-            return
-        if page.value.next_cursor == cursor:
-            raise ServerFailed("The listing does not go on: its cursor repeats.")
-        cursor = page.value.next_cursor
-    raise ServerFailed(f"The listing has more than {MOST_PAGES} pages. Narrow it with a filter.")
-
-
-def one_document(read: Sequence[Reply[_PAGE]]) -> dict[str, Any]:
-    """One page as it came; of more the items in one, as if there were no pages."""
-    if len(read) == 1:
-        return dict(read[0].document)
-    items = [item for page in read for item in page.document["items"]]
-    return {"items": items, "nextCursor": read[-1].value.next_cursor}
 
 
 def _if_match(version: str) -> dict[str, str]:

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from stella_cli.client import LARGEST_PAGE, Client, pages
+from stella_cli.client import Client
 from stella_cli.failures import NotThere
+from stella_cli.paging import LARGEST_PAGE, pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,17 @@ from stella_cli.failures import NotThere, Refused, ServerFailed
 from stella_contracts.errors import Problem
 
 Value = TypeVar("Value")
+Value_co = TypeVar("Value_co", covariant=True)
 
 MAX_PROBLEMS = 20
 MAX_TEXT = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Reply(Generic[Value]):
+class Reply(Generic[Value_co]):
     """An answer twice: as a value, and as the JSON that came, unknown fields included."""
 
-    value: Value
+    value: Value_co
     document: Any
 
 

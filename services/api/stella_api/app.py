@@ -27,12 +27,10 @@ from stella_api.repeating import Repeating
 from stella_api.settings import ApiSettings
 from stella_api.waiting import Waiting
 from stella_api.webhooks.routes import router as webhooks
-from stella_runtime.lifecycle import supervise
 from stella_runtime.messaging.bus import Bus
-from stella_runtime.messaging.rabbitmq import open_bus
-from stella_runtime.messaging.relay import Relay
 from stella_runtime.operations import Dependency, routes, serving
-from stella_runtime.persistence import Database, open_engine
+from stella_runtime.persistence import Database
+from stella_runtime.process import process
 from stella_runtime.secrets import AuthRefPolicy
 from stella_runtime.telemetry.metrics import Metrics
 
@@ -121,26 +119,9 @@ class Api:
 
 async def serve(settings: ApiSettings) -> None:
     """Run until a signal: stop taking requests, finish those that run, close."""
-    metrics = Metrics(tenants=settings.metrics_tenants)
-    engine = open_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        application="stella-api",
-    )
-    database = Database(engine)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
-        bus = await stack.enter_async_context(
-            open_bus(
-                settings.amqp_url.get_secret_value(),
-                name="stella-api",
-                drain_seconds=settings.drain_seconds,
-                meter=metrics,
-            )
-        )
-        relay = Relay(database, bus)
-        database.announce_commits_to(relay.wake)
-        api = Api(settings, database, bus, metrics)
+        opened = await stack.enter_async_context(process(settings, name="stella-api"))
+        api = Api(settings, opened.database, opened.bus, opened.metrics)
         port = await stack.enter_async_context(
             serving(
                 api.application,
@@ -150,4 +131,4 @@ async def serve(settings: ApiSettings) -> None:
             )
         )
         log.info("api_served", host=settings.host, port=port)
-        await supervise(api.run(), database.listen(relay.called), relay.run())
+        await opened.run(api.run())

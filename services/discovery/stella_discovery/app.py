@@ -10,19 +10,19 @@ from stella_contracts.messages import DiscoverPlugins
 from stella_discovery.handlers import Tools, discover_plugins, scan_plugins
 from stella_discovery.settings import DiscoverySettings
 from stella_runtime.ids import new_id
-from stella_runtime.lifecycle import supervise
 from stella_runtime.messaging.backoff import Backoff
 from stella_runtime.messaging.bus import Bus, Delivery
 from stella_runtime.messaging.in_process import InProcessBus
-from stella_runtime.messaging.rabbitmq import open_bus
-from stella_runtime.messaging.relay import Relay
 from stella_runtime.messaging.topology import DISCOVER
 from stella_runtime.operations import Dependency, serving_operations
 from stella_runtime.persistence import Database, open_engine
 from stella_runtime.plugin_host.scanner import Sources, scan_in_thread
+from stella_runtime.process import process
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
+
+NAME = "stella-discovery"
 
 
 class FirstScanPending(Unavailable):
@@ -77,28 +77,12 @@ class Discovery:
 
 async def serve(settings: DiscoverySettings) -> None:
     """Run until a signal, or with `once` until the paths were scanned."""
-    metrics = Metrics(tenants=settings.metrics_tenants)
-    engine = open_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        application="stella-discovery",
-    )
-    database = Database(engine)
+    if settings.once:
+        await _scan_once(settings)
+        return
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
-        if settings.once:
-            # Needs no broker: the events are in the outbox, for whichever process runs a relay.
-            await Discovery(settings.sources, database, InProcessBus(), metrics).scan_once()
-            await database.call_others()
-            return
-        bus = await stack.enter_async_context(
-            open_bus(
-                settings.amqp_url.get_secret_value(),
-                name="stella-discovery",
-                drain_seconds=settings.drain_seconds,
-                meter=metrics,
-            )
-        )
+        opened = await stack.enter_async_context(process(settings, name=NAME))
+        database, bus, metrics = opened.database, opened.bus, opened.metrics
         discovery = Discovery(settings.sources, database, bus, metrics)
         dependencies = {
             "database": Dependency(database.check),
@@ -108,6 +92,20 @@ async def serve(settings: DiscoverySettings) -> None:
         await stack.enter_async_context(
             serving_operations(dependencies, metrics, host=settings.host, port=settings.port)
         )
-        relay = Relay(database, bus)
-        database.announce_commits_to(relay.wake)
-        await supervise(discovery.run(), database.listen(relay.called), relay.run())
+        await opened.run(discovery.run())
+
+
+async def _scan_once(settings: DiscoverySettings) -> None:
+    """Needs no broker: the events are in the outbox, for whichever process runs a relay."""
+    engine = open_engine(
+        settings.database_url.get_secret_value(),
+        pool_size=settings.database_pool_size,
+        application=NAME,
+    )
+    database = Database(engine)
+    try:
+        discovery = Discovery(settings.sources, database, InProcessBus(), Metrics())
+        await discovery.scan_once()
+        await database.call_others()
+    finally:
+        await database.close()

@@ -28,15 +28,13 @@ from stella_health_worker.taking import taking
 from stella_health_worker.upkeep import keep_gauges, keep_tidy
 from stella_health_worker.webhooks.delivering import deliver_webhooks
 from stella_runtime.egress import open_egress
-from stella_runtime.lifecycle import supervise
 from stella_runtime.messaging.bus import Bus
-from stella_runtime.messaging.rabbitmq import open_bus
-from stella_runtime.messaging.relay import Relay
 from stella_runtime.messaging.topology import EVENTS
 from stella_runtime.operations import Dependency, serving_operations
-from stella_runtime.persistence import Database, open_engine
+from stella_runtime.persistence import Database
 from stella_runtime.persistence.plugin_metadata import PluginRecord
 from stella_runtime.plugin_host.loader import PluginHost
+from stella_runtime.process import process
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -44,32 +42,14 @@ log = structlog.get_logger()
 
 async def serve(settings: HealthWorkerSettings) -> None:
     """Run the roles that the settings name, until a signal."""
-    metrics = Metrics(tenants=settings.metrics_tenants)
-    engine = open_engine(
-        settings.database_url.get_secret_value(),
-        pool_size=settings.database_pool_size,
-        application="stella-health-worker",
-    )
-    database = Database(engine)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
-        bus = await stack.enter_async_context(
-            open_bus(
-                settings.amqp_url.get_secret_value(),
-                name="stella-health-worker",
-                drain_seconds=settings.drain_seconds,
-                meter=metrics,
-            )
-        )
+        opened = await stack.enter_async_context(process(settings, name="stella-health-worker"))
+        database, bus, metrics = opened.database, opened.bus, opened.metrics
         dependencies = {"database": Dependency(database.check), "bus": Dependency(bus.check)}
         await stack.enter_async_context(
             serving_operations(dependencies, metrics, host=settings.host, port=settings.port)
         )
-        relay = Relay(database, bus)
-        database.announce_commits_to(relay.wake)
-        await supervise(
-            *parts(settings, database, bus, metrics), database.listen(relay.called), relay.run()
-        )
+        await opened.run(*parts(settings, database, bus, metrics))
 
 
 def parts(

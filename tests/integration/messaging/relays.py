@@ -4,13 +4,13 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from uuid import UUID
 
-import aio_pika
 import psycopg
 from tests.integration.messaging.doubles import QUICK
 from tests.support.catalog import TENANT
+from tests.support.subscriber import Subscriber
 
 from stella_contracts.messages import Event, EventType, IntegrationChange
 from stella_runtime.ids import new_id
@@ -65,39 +65,12 @@ async def process(
         await database.close()
 
 
-@dataclass
-class Received:
-    """What a subscriber with a queue of its own got, in order."""
-
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def versions(self) -> dict[UUID, list[int]]:
-        """Of each integration, counting an event once by its id."""
-        seen: set[UUID] = set()
-        found: defaultdict[UUID, list[int]] = defaultdict(list)
-        for event in self.events:
-            if event.id not in seen:
-                seen.add(event.id)
-                found[UUID(event.data["integrationId"])].append(event.data["version"])
-        return dict(found)
-
-
-@asynccontextmanager
-async def subscriber(amqp_url: str) -> AsyncIterator[Received]:
-    """Somebody outside, whose queue outlives a restart of the broker, as their connection does."""
-    received = Received()
-
-    async def take(message: aio_pika.abc.AbstractIncomingMessage) -> None:
-        received.events.append(Event.model_validate_json(message.body))
-        await message.ack()
-
-    async with await aio_pika.connect_robust(amqp_url, reconnect_interval=0.2) as connection:
-        channel = await connection.channel()
-        queue = await channel.declare_queue("pager", durable=True)
-        await queue.bind("stella.integrations.events", routing_key="integration.#")
-        await queue.consume(take)
-        yield received
+def versions(received: Subscriber) -> dict[UUID, list[int]]:
+    """Of each integration, counting an event once."""
+    found: defaultdict[UUID, list[int]] = defaultdict(list)
+    for event in received.events.values():
+        found[UUID(event["data"]["integrationId"])].append(event["data"]["version"])
+    return dict(found)
 
 
 async def unpublished(database_url: str) -> int:
@@ -107,5 +80,5 @@ async def unpublished(database_url: str) -> int:
     return int(count)
 
 
-def in_order(integrations: Iterable[UUID], versions: int) -> dict[UUID, list[int]]:
-    return {each: list(range(1, versions + 1)) for each in integrations}
+def in_order(integrations: Iterable[UUID], last: int) -> dict[UUID, list[int]]:
+    return {each: list(range(1, last + 1)) for each in integrations}

@@ -5,7 +5,8 @@ from uuid import UUID
 
 import psycopg
 from tests.integration.messaging.doubles import eventually
-from tests.integration.messaging.relays import Process, Received, in_order, process, subscriber
+from tests.integration.messaging.relays import Process, in_order, process, versions
+from tests.support.subscriber import Subscriber, subscribed
 from tests.support.tcp_proxy import tcp_proxy
 
 from stella_contracts.errors import BusUnavailable
@@ -31,8 +32,8 @@ def hang_up_on(database_url: str, pids: list[int]) -> None:
         connection.execute("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", [pids])
 
 
-async def until_received(received: Received, integration: UUID, versions: int) -> None:
-    await eventually(lambda: received.versions == in_order([integration], versions), 30)
+async def until_received(received: Subscriber, integration: UUID, last: int) -> None:
+    await eventually(lambda: versions(received) == in_order([integration], last), 30)
 
 
 async def until_cut_off(parted: Process) -> None:
@@ -54,7 +55,7 @@ async def test_what_a_parted_process_commits_another_publishes_without_waiting_f
         tcp_proxy(amqp_url) as network,
         process(database_url, amqp_url, poll_seconds=NEVER),
         process(database_url, network.url(amqp_url), poll_seconds=NEVER) as parted,
-        subscriber(amqp_url) as received,
+        subscribed(amqp_url) as received,
     ):
         await eventually(lambda: len(listeners(database_url)) == 2)
         await network.refuse()
@@ -74,7 +75,7 @@ async def test_a_listener_that_was_hung_up_on_listens_again(
         tcp_proxy(amqp_url) as network,
         process(database_url, amqp_url, poll_seconds=NEVER),
         process(database_url, network.url(amqp_url), poll_seconds=NEVER) as parted,
-        subscriber(amqp_url) as received,
+        subscribed(amqp_url) as received,
     ):
         await network.refuse()
         network.reset()
@@ -93,7 +94,7 @@ async def test_a_listener_that_was_hung_up_on_listens_again(
 async def test_polling_finds_what_nobody_was_called_for(database_url: str, amqp_url: str) -> None:
     integration = new_id()
 
-    async with process(database_url, amqp_url) as relaying, subscriber(amqp_url) as received:
+    async with process(database_url, amqp_url) as relaying, subscribed(amqp_url) as received:
         relaying.database.announce_commits_to(lambda: None)
         await relaying.change(integration, 1)
         await until_received(received, integration, 1)

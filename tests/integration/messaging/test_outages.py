@@ -7,8 +7,9 @@ from uuid import UUID
 import psutil
 import pytest
 from tests.integration.messaging.doubles import eventually
-from tests.integration.messaging.relays import Process, in_order, process, subscriber, unpublished
+from tests.integration.messaging.relays import Process, in_order, process, unpublished, versions
 from tests.support.rabbitmq import Resource, Server
+from tests.support.subscriber import subscribed
 from tests.support.tcp_proxy import tcp_proxy
 
 from stella_contracts.errors import BusUnavailable
@@ -54,7 +55,7 @@ async def test_what_is_committed_during_a_resource_alarm_is_published_after_it(
 ) -> None:
     integrations = [new_id() for _ in range(10)]
 
-    async with process(database_url, amqp_url) as writer, subscriber(amqp_url) as received:
+    async with process(database_url, amqp_url) as writer, subscribed(amqp_url) as received:
         await change_all(writer, integrations, range(1, 3))
         await eventually(lambda: len(received.events) == 20, PATIENCE)
         before = open_sockets(amqp_url)
@@ -67,7 +68,7 @@ async def test_what_is_committed_during_a_resource_alarm_is_published_after_it(
             during = open_sockets(amqp_url)
         finally:
             await asyncio.to_thread(rabbitmq_server.clear_alarm, resource)
-        await eventually(lambda: received.versions == in_order(integrations, 30), PATIENCE)
+        await eventually(lambda: versions(received) == in_order(integrations, 30), PATIENCE)
         await writer.bus.check()
 
     assert (problem, blocked) == (
@@ -85,7 +86,7 @@ async def test_what_is_committed_while_the_broker_is_dead_is_published_after_it_
     """The broker is killed in the middle of relaying; commits go on all the time."""
     integrations = [new_id() for _ in range(10)]
 
-    async with process(database_url, amqp_url) as writer, subscriber(amqp_url) as received:
+    async with process(database_url, amqp_url) as writer, subscribed(amqp_url) as received:
         await change_all(writer, integrations, range(1, 21))
         await asyncio.to_thread(rabbitmq_server.kill)
         try:
@@ -94,7 +95,7 @@ async def test_what_is_committed_while_the_broker_is_dead_is_published_after_it_
         finally:
             await asyncio.to_thread(rabbitmq_server.start)
         await change_all(writer, integrations, range(41, 61))
-        await eventually(lambda: received.versions == in_order(integrations, 60), PATIENCE)
+        await eventually(lambda: versions(received) == in_order(integrations, 60), PATIENCE)
         await until_all_marked(database_url)
 
     assert waiting >= 200
@@ -109,14 +110,14 @@ async def test_two_relays_on_a_slow_network_keep_the_order_of_each_integration(
         tcp_proxy(amqp_url) as slow,
         process(database_url, slow.url(amqp_url)) as one,
         process(database_url, amqp_url) as other,
-        subscriber(amqp_url) as received,
+        subscribed(amqp_url) as received,
     ):
         slow.latency = 0.05
         # Each integration is changed by both in turn, as by two API processes behind a gateway.
         for version in range(1, 41):
             writer = one if version % 2 else other
             await asyncio.gather(*(writer.change(each, version) for each in integrations))
-        await eventually(lambda: received.versions == in_order(integrations, 40), PATIENCE)
+        await eventually(lambda: versions(received) == in_order(integrations, 40), PATIENCE)
         await until_all_marked(database_url)
 
-    assert len(received.events) == 320
+    assert received.deliveries.total() == 320

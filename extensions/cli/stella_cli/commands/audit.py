@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, one_document, pages
 from stella_cli.commands.invocation import EveryPage, Limit, Output, opened, surroundings_of
 from stella_cli.entered import parse_moment
 from stella_cli.failures import ExitCode
 from stella_cli.naming import find_target
+from stella_cli.paging import show_pages
 from stella_cli.replies import Reply
 from stella_cli.tables import audit_table
 from stella_contracts.audit import AuditPage
@@ -44,22 +44,18 @@ def show(
     with opened(ctx, output) as (client, screen):
         target = find_target(client, integration) if integration is not None else None
 
-        def fetch(cursor: str | None) -> Reply[AuditPage]:
+        def fetch(size: int | None, cursor: str | None) -> Reply[AuditPage]:
             return client.list_audit_entries(
                 integration_id=target.id if target else None,
                 actor=actor,
                 action=action,
                 since=begin,
                 until=end,
-                limit=limit or (LARGEST_PAGE if every_page else None),
+                limit=size,
                 cursor=cursor,
             )
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), audit_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note("There are more: --all shows every one.")
+        show_pages(screen, fetch, audit_table, limit=limit, every_page=every_page)
 
 
 @audit.command("export")

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, one_document, pages
 from stella_cli.commands.checks import check
 from stella_cli.commands.invocation import EveryPage, Limit, Named, Output, opened
 from stella_cli.commands.past import health, transitions
@@ -13,6 +12,7 @@ from stella_cli.commands.watch import watch
 from stella_cli.entered import draft, named, parse_config, parse_version
 from stella_cli.failures import Refused
 from stella_cli.naming import find_target
+from stella_cli.paging import show_pages
 from stella_cli.replies import Reply
 from stella_cli.tables import integration_fields, integration_table
 from stella_contracts.health import IntegrationStatus
@@ -71,22 +71,18 @@ def list_integrations(
     """List the tenant's integrations."""
     with opened(ctx, output) as (client, screen):
 
-        def fetch(cursor: str | None) -> Reply[IntegrationPage]:
+        def fetch(size: int | None, cursor: str | None) -> Reply[IntegrationPage]:
             return client.list_integrations(
                 provider_type=provider_type,
                 status=status,
                 tag=tag,
                 q=q,
                 sort=sort,
-                limit=limit or (LARGEST_PAGE if every_page else None),
+                limit=size,
                 cursor=cursor,
             )
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), integration_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note("There are more: --all lists every one.")
+        show_pages(screen, fetch, integration_table, limit=limit, every_page=every_page)
 
 
 @integrations.command("get")

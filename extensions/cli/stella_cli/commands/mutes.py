@@ -5,11 +5,11 @@ from uuid import UUID
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, one_document, pages
 from stella_cli.commands.invocation import EveryPage, Limit, Output, opened, surroundings_of
 from stella_cli.entered import draft, named, parse_coming_moment
 from stella_cli.failures import Refused
 from stella_cli.naming import find_target
+from stella_cli.paging import show_pages
 from stella_cli.replies import Reply
 from stella_cli.tables import mute_table
 from stella_contracts.mutes import MuteCreate, MutePage
@@ -29,16 +29,10 @@ def list_mutes(
     """List the mutes that have not ended, those to come included."""
     with opened(ctx, output) as (client, screen):
 
-        def fetch(cursor: str | None) -> Reply[MutePage]:
-            return client.list_mutes(
-                limit=limit or (LARGEST_PAGE if every_page else None), cursor=cursor
-            )
+        def fetch(size: int | None, cursor: str | None) -> Reply[MutePage]:
+            return client.list_mutes(limit=size, cursor=cursor)
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), mute_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note("There are more: --all shows every one.")
+        show_pages(screen, fetch, mute_table, limit=limit, every_page=every_page)
 
 
 @mutes.command()

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, one_document, pages
 from stella_cli.commands.invocation import (
     EveryPage,
     Limit,
@@ -18,6 +17,7 @@ from stella_cli.entered import parse_moment
 from stella_cli.failures import ExitCode
 from stella_cli.history_tables import rollup_table, transition_table
 from stella_cli.naming import find_target
+from stella_cli.paging import show_pages
 from stella_cli.replies import Reply
 from stella_cli.tables import health_fields, history_table
 from stella_contracts.health import FinishedCheck, IntegrationStatus, Rollup, TransitionPage
@@ -79,13 +79,7 @@ def transitions(
     with opened(ctx, output) as (client, screen):
         target = find_target(client, integration)
 
-        def fetch(cursor: str | None) -> Reply[TransitionPage]:
-            return client.list_transitions(
-                target.id, limit=limit or (LARGEST_PAGE if every_page else None), cursor=cursor
-            )
+        def fetch(size: int | None, cursor: str | None) -> Reply[TransitionPage]:
+            return client.list_transitions(target.id, limit=size, cursor=cursor)
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), transition_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note("There are more: --all shows every one.")
+        show_pages(screen, fetch, transition_table, limit=limit, every_page=every_page)

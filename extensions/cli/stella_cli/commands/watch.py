@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, Client, pages
+from stella_cli.client import Client
 from stella_cli.commands.invocation import Output, opened, surroundings_of
 from stella_cli.failures import Late, NotThere, Refused, ServerFailed
 from stella_cli.naming import Target, find_target
+from stella_cli.paging import LARGEST_PAGE, pages
 from stella_cli.screen import Screen
 from stella_cli.surroundings import Surroundings
 from stella_cli.tables import change_line, observed_check_line

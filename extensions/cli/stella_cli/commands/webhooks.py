@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from stella_cli.client import LARGEST_PAGE, one_document, pages
 from stella_cli.commands.invocation import EveryPage, Limit, Output, opened, surroundings_of
 from stella_cli.entered import draft, named, parse_moment
 from stella_cli.failures import Refused
+from stella_cli.paging import show_pages
 from stella_cli.replies import Reply
 from stella_cli.webhook_tables import delivery_table, webhook_table
 from stella_contracts.webhooks import (
@@ -21,8 +21,6 @@ from stella_contracts.webhooks import (
 )
 
 webhooks = typer.Typer(no_args_is_help=True, help="Have events sent to a URL, signed.")
-
-MORE = "There are more: --all shows every one."
 
 WebhookId = Annotated[UUID, typer.Argument(metavar="ID", show_default=False)]
 Types = Annotated[
@@ -42,16 +40,10 @@ def list_webhooks(
     """List the webhooks, with how they do."""
     with opened(ctx, output) as (client, screen):
 
-        def fetch(cursor: str | None) -> Reply[WebhookPage]:
-            return client.list_webhooks(
-                limit=limit or (LARGEST_PAGE if every_page else None), cursor=cursor
-            )
+        def fetch(size: int | None, cursor: str | None) -> Reply[WebhookPage]:
+            return client.list_webhooks(limit=size, cursor=cursor)
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), webhook_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note(MORE)
+        show_pages(screen, fetch, webhook_table, limit=limit, every_page=every_page)
 
 
 @webhooks.command("create")
@@ -120,19 +112,15 @@ def list_deliveries(
     """Show what was sent, newest first, and when what failed is tried next."""
     with opened(ctx, output) as (client, screen):
 
-        def fetch(cursor: str | None) -> Reply[DeliveryPage]:
+        def fetch(size: int | None, cursor: str | None) -> Reply[DeliveryPage]:
             return client.list_deliveries(
                 webhook,
                 state=state,
-                limit=limit or (LARGEST_PAGE if every_page else None),
+                limit=size,
                 cursor=cursor,
             )
 
-        read = list(pages(fetch)) if every_page else [fetch(None)]
-        rows = [row for page in read for row in page.value.items]
-        screen.show(one_document(read), delivery_table(rows))
-        if read[-1].value.next_cursor:
-            screen.note(MORE)
+        show_pages(screen, fetch, delivery_table, limit=limit, every_page=every_page)
 
 
 @webhooks.command("replay")
