@@ -66,7 +66,7 @@ from stella_contracts.plugins import (
     ScanAccepted,
     ScanSummary,
 )
-from stella_runtime.persistence.transaction import SchemaMissing
+from stella_runtime.persistence.driver_errors import RolesMissing, SchemaMissing
 
 CREATE_BODIES: dict[str, Any] = {
     "harbor": {
@@ -296,6 +296,7 @@ _ERRORS: tuple[StellaError, ...] = (
     DatabaseUnavailable(),
     KeysUnavailable(),
     SchemaMissing(),
+    RolesMissing(),
     TooManyStreams(20),
     *webhooks.ERRORS,
     StreamsBusy(),

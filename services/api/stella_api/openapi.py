@@ -19,7 +19,7 @@ ALWAYS = (
     "too_many_requests",
     "internal_error",
 )
-UNAVAILABLE = ("database_unavailable", "keys_unavailable", "schema_missing")
+UNAVAILABLE = ("database_unavailable", "keys_unavailable", "schema_missing", "roles_missing")
 WITH_INPUT = ("invalid_request",)
 WITH_BODY = ("malformed_body", "request_timeout", "body_too_large", "unsupported_media_type")
 

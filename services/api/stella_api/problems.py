@@ -28,7 +28,7 @@ from stella_contracts.errors import (
     Unauthenticated,
     Unavailable,
 )
-from stella_runtime.persistence.transaction import TransactionRolledBack
+from stella_runtime.persistence.driver_errors import TransactionRolledBack
 
 log = structlog.get_logger()
 

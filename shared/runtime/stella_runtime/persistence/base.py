@@ -1,15 +1,16 @@
-"""The declarative base, constraint names, and the tenant filter."""
+"""The declarative base, constraint names, and the two locks of a tenant's session."""
 
 from typing import Any, ClassVar
 
 from pydantic import JsonValue
-from sqlalchemy import DateTime, MetaData, Text, event
+from sqlalchemy import Connection, DateTime, MetaData, Text, event, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import (
     DeclarativeBase,
     Mapped,
     ORMExecuteState,
     Session,
+    SessionTransaction,
     mapped_column,
     with_loader_criteria,
 )
@@ -43,6 +44,27 @@ class TenantOwned:
 
 class TenantSession(Session):
     """The session of one tenant. `info["tenant_id"]` names it, and nothing changes it."""
+
+
+class SystemSession(Session):
+    """A session of the services' own work, across tenants."""
+
+
+_ENTER_TENANT = text(
+    "select set_config('role', 'stella_api', true), set_config('app.tenant_id', :tenant_id, true)"
+)
+_ENTER_SYSTEM = text("set local role stella_system")
+
+
+# Both hold until the transaction ends, so that a pooled connection carries nothing over.
+@event.listens_for(TenantSession, "after_begin")
+def _enter_tenant(session: Session, _: SessionTransaction, connection: Connection) -> None:
+    connection.execute(_ENTER_TENANT, {"tenant_id": session.info["tenant_id"]})
+
+
+@event.listens_for(SystemSession, "after_begin")
+def _enter_system(_: Session, __: SessionTransaction, connection: Connection) -> None:
+    connection.execute(_ENTER_SYSTEM)
 
 
 @event.listens_for(TenantSession, "do_orm_execute")

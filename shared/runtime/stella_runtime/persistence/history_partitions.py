@@ -76,6 +76,7 @@ _PARTITIONS = text(
     where bounds is not null order by 2
     """
 )
+_LOCK = text("select lock_history(to_regclass(:table))")
 _ADD = text("select add_history_partition(:parent, :key, :name, :begin, :end)")
 _DROP = text("select drop_history_partition(:name)")
 _MAY_DROP = text(
@@ -166,7 +167,7 @@ class HistoryPartitions:
     async def drop(self, table: PartitionedTable, partition: Partition) -> bool:
         """Drop a partition, unless something of it is still to be rolled up."""
         # The lock that dropping takes anyway; with it, no late check can come after the look.
-        await self._session.execute(text(f"lock table only {table.name} in access exclusive mode"))
+        await self._session.execute(_LOCK, {"table": table.name})
         if table in (CHECKS, HOURS):
             bounds = {"begin": partition.begin, "end": partition.end}
             may = await self._session.scalar(_MAY_DROP, {**bounds, "is_raw": table is CHECKS})

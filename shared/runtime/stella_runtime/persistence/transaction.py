@@ -5,24 +5,21 @@ A tenant's transaction sees that tenant's rows alone. The scheduler, the workers
 and the relay work across tenants, through a way of their own with a name of its own.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from functools import cached_property
 
-import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from stella_contracts.errors import DatabaseUnavailable, Unavailable
 from stella_runtime.messaging.relay import OutboxMessage
 from stella_runtime.persistence import calls
 from stella_runtime.persistence.alerts import Alerts
 from stella_runtime.persistence.audit_chain import AuditChain
 from stella_runtime.persistence.audit_logs import AuditLogs
-from stella_runtime.persistence.base import TenantSession
+from stella_runtime.persistence.base import SystemSession, TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
+from stella_runtime.persistence.driver_errors import SchemaMissing, driver_errors
 from stella_runtime.persistence.events import EventNews, Events
 from stella_runtime.persistence.health_checks import HealthChecks
 from stella_runtime.persistence.history_partitions import HistoryPartitions
@@ -43,28 +40,6 @@ from stella_runtime.persistence.webhook_deliveries import WebhookDeliveries
 from stella_runtime.persistence.webhook_queue import WebhookQueue
 from stella_runtime.persistence.webhook_sending import WebhookSending
 from stella_runtime.persistence.webhooks import Webhooks
-
-# Classes of SQLSTATE that say "not now": connection (08), resources (53: a full disk is one),
-# operator (57), system (58), rollback (40), lock not available (55P03).
-_UNAVAILABLE_CLASSES = ("08", "40", "53", "57", "58")
-_ROLLED_BACK = {"40001", "40P01"}
-"""Serialization failure and deadlock."""
-_UNDEFINED_TABLE = "42P01"
-
-
-class SchemaMissing(Unavailable):
-    """The database is there, our tables are not."""
-
-    code = "schema_missing"
-
-    def __init__(self) -> None:
-        super().__init__("The database has no schema of ours. Run: stella db upgrade")
-
-
-class TransactionRolledBack(DatabaseUnavailable):
-    """Another transaction was in the way. Nothing of this one is left: it may be run again."""
-
-    code = "transaction_rolled_back"
 
 
 class Transaction:
@@ -178,7 +153,9 @@ class Database:
         self._tenant_sessions = async_sessionmaker(
             engine, sync_session_class=TenantSession, expire_on_commit=False, autoflush=False
         )
-        self._system_sessions = async_sessionmaker(engine, expire_on_commit=False, autoflush=False)
+        self._system_sessions = async_sessionmaker(
+            engine, sync_session_class=SystemSession, expire_on_commit=False, autoflush=False
+        )
 
     def announce_commits_to(self, wake: Callable[[], None]) -> None:
         """Call `wake` after each commit that put something into the outbox."""
@@ -192,7 +169,7 @@ class Database:
         Raises DatabaseUnavailable when the database is away, out of connections, or gave up
         on a lock or a statement; TransactionRolledBack if the same may simply be done again.
         """
-        with _driver_errors():
+        with driver_errors():
             async with self._tenant_sessions(info={"tenant_id": tenant_id}) as session:
                 transaction = Transaction(session, tenant_id)
                 yield transaction
@@ -201,7 +178,7 @@ class Database:
     @asynccontextmanager
     async def system_transaction(self) -> AsyncIterator[SystemTransaction]:
         """As `transaction`, across all tenants."""
-        with _driver_errors():
+        with driver_errors():
             async with self._system_sessions() as session:
                 transaction = SystemTransaction(session)
                 yield transaction
@@ -216,13 +193,13 @@ class Database:
 
     async def check(self) -> None:
         """Raise DatabaseUnavailable unless a query is answered."""
-        with _driver_errors():
+        with driver_errors():
             async with self._engine.connect() as connection:
                 await connection.execute(text("select 1"))
 
     async def check_schema(self) -> None:
         """Raise DatabaseUnavailable unless it answers, SchemaMissing unless it has our tables."""
-        with _driver_errors():
+        with driver_errors():
             async with self._engine.connect() as connection:
                 found = await connection.scalar(text("select to_regclass('idempotency_keys')"))
         if found is None:
@@ -251,32 +228,5 @@ class Database:
             await transaction.outbox.release(sequences)
 
     async def call_others(self) -> None:
-        with _driver_errors():
+        with driver_errors():
             await calls.call(self._engine)
-
-
-@contextmanager
-def _driver_errors() -> Iterator[None]:
-    """Turn the driver's ways of saying "not now" into ours."""
-    try:
-        yield
-    except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise DatabaseUnavailable from error
-    except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or ""
-        if state == _UNDEFINED_TABLE:
-            raise SchemaMissing from error
-        if state in _ROLLED_BACK or _is_outdated_plan(error):
-            raise TransactionRolledBack from error
-        if error.connection_invalidated or state == "55P03" or state[:2] in _UNAVAILABLE_CLASSES:
-            raise DatabaseUnavailable from error
-        raise
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
-        # The driver raises these bare while it connects.
-        raise DatabaseUnavailable from error
-
-
-def _is_outdated_plan(error: DBAPIError) -> bool:
-    """The schema has changed under a prepared statement, which is forgotten by now."""
-    cause = error.orig and error.orig.__cause__
-    return isinstance(cause, asyncpg.InvalidCachedStatementError)
