@@ -21,6 +21,7 @@ NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 DOCUMENTED = {
     ("GET", "/api/v1/integrations"),
     ("POST", "/api/v1/integrations"),
+    ("POST", "/api/v1/integrations/test"),
     ("GET", "/api/v1/integrations/by-type/{provider_type}"),
     ("GET", "/api/v1/integrations/{integration_id}"),
     ("PUT", "/api/v1/integrations/{integration_id}"),

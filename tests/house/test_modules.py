@@ -17,6 +17,7 @@ LONG_WITH_REASON = {
     Path("extensions/cli/stella_cli/client.py"): "one API, each of its calls once",
     Path("services/api/stella_api/examples.py"): "one example of each answer",
     Path("shared/contracts/stella_contracts/errors.py"): "one tree of errors",
+    Path("shared/contracts/stella_contracts/messages.py"): "one list of every message",
     Path("deploy/embedded/stella_embedded/postgres.py"): "one life cycle, start to stop",
     Path("shared/runtime/stella_runtime/persistence/scheduling.py"): "one table and its queries",
 }

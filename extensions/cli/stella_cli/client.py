@@ -20,6 +20,7 @@ from stella_contracts.health import (
     Check,
     CheckAccepted,
     FinishedCheck,
+    FinishedDraft,
     Health,
     IntegrationStatus,
     TransitionPage,
@@ -27,6 +28,7 @@ from stella_contracts.health import (
 from stella_contracts.integrations import (
     Integration,
     IntegrationCreate,
+    IntegrationDraft,
     IntegrationPage,
     IntegrationUpdate,
 )
@@ -62,6 +64,7 @@ _CHECK: TypeAdapter[Check] = TypeAdapter(Check)
 _CHECK_ASKED: TypeAdapter[FinishedCheck | CheckAccepted] = TypeAdapter(
     FinishedCheck | CheckAccepted
 )
+_DRAFT_CHECK = TypeAdapter(FinishedDraft)
 _PLUGIN = TypeAdapter(Plugin)
 _PLUGINS = TypeAdapter(PluginList)
 _SCAN_ASKED: TypeAdapter[ScanSummary | ScanAccepted] = TypeAdapter(ScanSummary | ScanAccepted)
@@ -161,6 +164,10 @@ class Client:
         """Ask for a check now. CheckAccepted: it did not finish within `wait` seconds."""
         answer = self._ask_to_wait(f"/integrations/{integration_id}/health-check", wait)
         return read(answer, _CHECK_ASKED)
+
+    def test_draft(self, draft: IntegrationDraft, *, wait: int) -> Reply[FinishedDraft]:
+        """Check what is not registered. Raises ServerFailed if nothing has in `wait` seconds."""
+        return read(self._ask_to_wait("/integrations/test", wait, body=draft), _DRAFT_CHECK)
 
     def get_check(self, integration_id: UUID, check_id: UUID) -> Reply[Check]:
         return self._get(f"/integrations/{integration_id}/health-checks/{check_id}", _CHECK)
@@ -336,10 +343,12 @@ class Client:
             raise_for_failure(answer)
             yield answer.iter_lines()
 
-    def _ask_to_wait(self, path: str, wait: int) -> httpx.Response:
+    def _ask_to_wait(
+        self, path: str, wait: int, *, body: BaseModel | None = None
+    ) -> httpx.Response:
         held_back = min(wait, LONGEST_WAIT_SECONDS)
         headers = {"Prefer": f"wait={held_back}"} if held_back > 0 else {}
-        return self._send("POST", path, headers=headers, extra_seconds=held_back)
+        return self._send("POST", path, body=body, headers=headers, extra_seconds=held_back)
 
     def _send(
         self,

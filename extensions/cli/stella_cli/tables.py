@@ -10,7 +10,7 @@ from rich.text import Text
 
 from stella_cli.screen import joined, plain
 from stella_contracts.audit import AuditEntry
-from stella_contracts.health import FinishedCheck, Health, Step, StepResult
+from stella_contracts.health import FinishedCheck, FinishedDraft, Health, Step, StepResult
 from stella_contracts.integrations import Integration
 from stella_contracts.mutes import Mute
 from stella_contracts.plugins import Plugin, PluginState, ScanSummary
@@ -76,7 +76,7 @@ def integration_fields(integration: Integration) -> Table:
     )
 
 
-def check_line(name: str, check: FinishedCheck) -> Text:
+def check_line(name: str, check: FinishedCheck | FinishedDraft) -> Text:
     return joined(
         [plain(name, "bold"), status_text(check.status), f"{check.latency_ms} ms", *_why(check)]
     )
@@ -261,7 +261,7 @@ def mute_table(mutes: Sequence[Mute]) -> Table:
     return table
 
 
-def _why(check: FinishedCheck) -> list[str]:
+def _why(check: FinishedCheck | FinishedDraft) -> list[str]:
     return [told for told in (check.error_code, check.error_message) if told]
 
 

@@ -15,6 +15,7 @@ from stella_api.events.routes import router as events
 from stella_api.events.streams import EventStreams
 from stella_api.health.routes import router as health
 from stella_api.health.transitions import router as transitions
+from stella_api.integrations.drafts import router as drafts
 from stella_api.integrations.routes import router as integrations
 from stella_api.keys import Keys
 from stella_api.middleware import BodyBounds, RequestContext, Unexpected
@@ -67,6 +68,7 @@ class Api:
         app.state.database = database
         app.state.authenticator = Authenticator(settings, keys)
         app.state.quotas = Quotas(settings.tenant_requests_per_minute)
+        app.state.bus = bus
         app.state.cursors = Cursors(settings.signing_key)
         app.state.event_streams = self._event_streams
         app.state.plugin_catalog = PluginCatalog()
@@ -78,6 +80,7 @@ class Api:
         # Discovery first: its path under /integrations must not be taken for an id.
         for router in (
             plugins,
+            drafts,
             integrations,
             health,
             transitions,

@@ -15,6 +15,7 @@ from stella_api.integrations.service import Rules
 from stella_api.plugin_catalog import PluginCatalog
 from stella_api.waiting import Waiting
 from stella_contracts.errors import TooManyRequests
+from stella_runtime.messaging.bus import Bus
 from stella_runtime.persistence import Database, Transaction
 from stella_runtime.secrets import AuthRefPolicy
 from stella_runtime.telemetry import tracing
@@ -83,6 +84,11 @@ async def _database(request: Request) -> Database:
     return found
 
 
+async def _bus(request: Request) -> Bus:
+    found: Bus = request.app.state.bus
+    return found
+
+
 async def _cursors(request: Request) -> Cursors:
     found: Cursors = request.app.state.cursors
     return found
@@ -119,6 +125,7 @@ async def _metrics(request: Request) -> Metrics:
 
 RequestId = Annotated[str, Depends(_request_id)]
 CurrentDatabase = Annotated[Database, Depends(_database)]
+CurrentBus = Annotated[Bus, Depends(_bus)]
 CurrentCursors = Annotated[Cursors, Depends(_cursors)]
 CurrentEventStreams = Annotated[EventStreams, Depends(_event_streams)]
 Plugins = Annotated[PluginCatalog, Depends(_plugin_catalog)]

@@ -12,9 +12,11 @@ from stella_api.strict_json import MalformedBody
 from stella_api.webhooks import examples as webhooks
 from stella_contracts.audit import AuditEntry, AuditPage, AuditVerification
 from stella_contracts.errors import (
+    BusUnavailable,
     CheckNotFound,
     ConfigRejected,
     DatabaseUnavailable,
+    DraftUnanswered,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     IfMatchMissing,
@@ -44,6 +46,7 @@ from stella_contracts.health import (
     CheckTrigger,
     ErrorCode,
     FinishedCheck,
+    FinishedDraft,
     Health,
     HealthStatus,
     History,
@@ -205,6 +208,7 @@ _ANSWERS: tuple[BaseModel, ...] = (
     _INTEGRATION,
     IntegrationPage(items=[_INTEGRATION], next_cursor=_CURSOR),
     _FINISHED,
+    FinishedDraft.model_validate(_FINISHED.model_dump(exclude={"integration_id", "trigger"})),
     PendingCheck(
         check_id=_CHECK,
         integration_id=_ID,
@@ -297,6 +301,8 @@ _ERRORS: tuple[StellaError, ...] = (
     KeysUnavailable(),
     SchemaMissing(),
     RolesMissing(),
+    BusUnavailable("The message bus does not answer."),
+    DraftUnanswered(30),
     TooManyStreams(20),
     *webhooks.ERRORS,
     StreamsBusy(),

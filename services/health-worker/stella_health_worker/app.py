@@ -117,7 +117,7 @@ async def work(
             worker=settings.worker_name,
             now=clock.now,
         )
-        tools = Tools(database=database, lanes=lanes, bus=bus, clock=clock)
+        tools = Tools(database=database, lanes=lanes, bus=bus, clock=clock, prober=prober)
         changes = await stack.enter_async_context(bus.subscribe(EVENTS, ["plugin.#"]))
         await stack.enter_async_context(
             taking(

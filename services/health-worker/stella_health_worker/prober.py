@@ -32,7 +32,6 @@ from stella_health_worker.findings import normalised, raised, scrubbed, timed_ou
 from stella_health_worker.scrubbing import PluginLog, Scrubber
 from stella_health_worker.tasks import ends_within
 from stella_runtime.persistence.scheduling import Outcome, Target
-from stella_runtime.secrets import Reader
 from stella_runtime.telemetry.logging import also_say
 
 log = structlog.get_logger()
@@ -227,15 +226,7 @@ class Prober:
         return result
 
     async def _secret(self, check: _Check, manifest: Manifest, *, fresh: bool = False) -> Secret:
-        target = check.target
-        secret = await read_secret(
-            self._secrets,
-            target.auth_ref_uri or "",
-            manifest,
-            check.steps,
-            reader=Reader(target.tenant_id, target.integration_id),
-            fresh=fresh,
-        )
+        secret = await read_secret(self._secrets, check.target, manifest, check.steps, fresh=fresh)
         # The former one as well: the provider may say it back.
         check.secret_values += secret.values
         check.scrubber = Scrubber(check.secret_values)

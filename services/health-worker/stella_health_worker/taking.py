@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
-from stella_contracts.messages import RunRequestedCheck, RunScheduledChecks
+from stella_contracts.messages import RunScheduledChecks
 from stella_health_worker.handlers import (
+    AskedCheck,
     Tools,
-    run_requested_check,
+    run_asked_check,
     run_scheduled_checks,
     run_slow_checks,
 )
@@ -23,7 +24,7 @@ LIVE_MESSAGES = 20
 a moment for a target that has just gone away."""
 SLOW_MESSAGES = 8
 
-CommandT = TypeVar("CommandT", bound=BaseModel)
+CommandT = TypeVar("CommandT")
 
 
 @asynccontextmanager
@@ -47,7 +48,7 @@ async def taking(
         for queue, handler, prefetch in (
             (SCHEDULE, _handler(RunScheduledChecks, run_scheduled_checks, tools), LIVE_MESSAGES),
             (SLOW, _handler(RunScheduledChecks, run_slow_checks, tools), SLOW_MESSAGES),
-            (ON_DEMAND, _handler(RunRequestedCheck, run_requested_check, tools), ondemand_at_once),
+            (ON_DEMAND, _handler(AskedCheck, run_asked_check, tools), ondemand_at_once),
         )
     ]
     try:
@@ -58,9 +59,11 @@ async def taking(
 
 
 def _handler(
-    command: type[CommandT], handle: Callable[[CommandT, Tools], Awaitable[None]], tools: Tools
+    command: Any, handle: Callable[[CommandT, Tools], Awaitable[None]], tools: Tools
 ) -> Handler:
+    shape: TypeAdapter[CommandT] = TypeAdapter(command)
+
     async def decode_and_handle(delivery: Delivery) -> None:
-        await handle(command.model_validate_json(delivery.body), tools)
+        await handle(shape.validate_json(delivery.body), tools)
 
     return decode_and_handle

@@ -47,6 +47,7 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
         |-- KeysUnavailable
         |-- PluginUnavailable
         |-- SecretUnavailable
+        |-- DraftUnanswered
         |-- StreamsBusy
         `-- StreamsClosing
 """
@@ -295,6 +296,13 @@ class AuthRefForbidden(Forbidden):
     def __init__(self, allowed: Sequence[str]) -> None:
         listed = ", ".join(allowed) or "nothing"
         super().__init__(f"The policy of this hub lets the tenant refer to: {listed[:300]}.")
+
+
+class DraftUnanswered(Unavailable):
+    code = "draft_unanswered"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"No worker has checked the draft within {seconds:g} s. Send it again.")
 
 
 class DatabaseUnavailable(Unavailable):

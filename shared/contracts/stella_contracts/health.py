@@ -142,6 +142,21 @@ class FinishedCheck(Answer):
     steps: list[Step] = []
 
 
+class FinishedDraft(Answer):
+    """What a check of a draft found. It is in no history, and of no integration."""
+
+    check_id: UUID
+    integration_id: None = None
+    state: Literal["finished"] = "finished"
+    trigger: CheckTrigger = CheckTrigger.DRAFT
+    status: HealthStatus
+    error_code: ErrorCode | None = None
+    error_message: str | None = None
+    latency_ms: int = Field(ge=0, description="From the first to the last step, in milliseconds.")
+    checked_at: UtcDatetime
+    steps: list[Step] = []
+
+
 class ExpiredCheck(Answer):
     """A check that was asked for and never finished: nothing ran it in time."""
 

@@ -116,6 +116,12 @@ class IntegrationCreate(Request):
     success_threshold: Threshold = 2
 
 
+class IntegrationDraft(IntegrationCreate):
+    """What would register an integration, to be checked first. Its name does not matter."""
+
+    name: Name = "draft"
+
+
 class IntegrationUpdate(Request):
     """
     What changes an integration. A field that is left out stays as it is; `authRefUri: null`

@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Any, ClassVar, Literal
 from uuid import UUID
 
+from pydantic import JsonValue
+
 from stella_contracts.health import CheckTrigger, ErrorCode, IncidentScope, IntegrationStatus
 from stella_contracts.model import Answer, UtcDatetime
 
@@ -273,6 +275,21 @@ class RunRequestedCheck(Command):
     tenant_id: str
     trigger: CheckTrigger
     request_id: str
+
+
+class RunDraftCheck(Command):
+    """A check of what is not registered: sent without the outbox, and answered by its reply."""
+
+    queue = "health.ondemand"
+    check_id: UUID
+    tenant_id: str
+    request_id: str
+    provider_type: str
+    config: dict[str, JsonValue]
+    auth_ref_uri: str | None = None
+    timeout_seconds: int
+    expires_at: UtcDatetime
+    """Nobody waits for it any more."""
 
 
 class DiscoverPlugins(Command):

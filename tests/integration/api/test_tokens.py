@@ -192,6 +192,7 @@ ROUTES = [
     ("POST", f"{SOME_ID}/health-check", "operate"),
     ("POST", "/plugins/discover", "admin"),
     ("POST", "/integrations/plugins/discover", "admin"),
+    ("POST", "/integrations/test", "write"),
     ("GET", "/audit-logs", "admin"),
     ("GET", "/audit-logs/verify", "admin"),
     ("GET", "/audit-logs/export", "admin"),

@@ -349,3 +349,22 @@ def test_watch_fails_when_the_hub_is_away_from_the_start(hub: Hub, shell: Shell)
     result = shell.run("integrations", "watch", REGISTRY)
 
     assert result.exit_code == 1
+
+
+def test_draft_is_checked_before_it_is_registered(hub: Hub, shell: Shell) -> None:
+    found = a_check(status="unhealthy", integrationId=None, trigger="draft", errorCode="tls")
+    hub.answers("POST", "/integrations/test", ok(found))
+
+    result = shell.run(
+        *("integrations", "test", "--type", "harbor", "--wait", "7"),
+        *("-c", "endpoint=https://harbor.test", "--auth-ref", "authref://vault/ci/harbor"),
+    )
+
+    assert result.exit_code == 3
+    assert result.stdout.splitlines()[0].split()[:2] == ["harbor", "unhealthy"]
+    assert hub.requests[0].headers["Prefer"] == "wait=7"
+    assert hub.body("POST") == {
+        "type": "harbor",
+        "config": {"endpoint": "https://harbor.test"},
+        "authRefUri": "authref://vault/ci/harbor",
+    }

@@ -1,11 +1,20 @@
-"""`stella integrations check`: does it work?"""
+"""`stella integrations check` and `test`: does it work, and would it?"""
 
 from typing import Annotated
 
 import typer
 
 from stella_cli.client import LONGEST_WAIT_SECONDS, Client
-from stella_cli.commands.invocation import Named, Output, opened, surroundings_of
+from stella_cli.commands.invocation import (
+    AuthRefOption,
+    ConfigOption,
+    Named,
+    Output,
+    ProviderType,
+    opened,
+    surroundings_of,
+)
+from stella_cli.entered import draft, named, parse_config
 from stella_cli.failures import ExitCode, Late
 from stella_cli.naming import Target, find_target
 from stella_cli.replies import Reply
@@ -16,9 +25,11 @@ from stella_contracts.health import (
     Check,
     CheckAccepted,
     FinishedCheck,
+    FinishedDraft,
     HealthStatus,
     PendingCheck,
 )
+from stella_contracts.integrations import IntegrationDraft
 
 _POLL_SECONDS = 0.5
 
@@ -42,7 +53,7 @@ def check(
         deadline = surroundings.clock() + wait
         asked = client.check_integration(target.id, wait=wait)
         if isinstance(asked.value, FinishedCheck):
-            _show_result(screen, target, asked.document, asked.value)
+            _show_result(screen, target.name, asked.document, asked.value)
             return
         if wait == 0:
             screen.show(asked.document)
@@ -52,7 +63,32 @@ def check(
         if not isinstance(ended.value, FinishedCheck):
             screen.show(ended.document)
             raise Late(f"Check {ended.value.check_id} of {target.name} did not finish in time.")
-        _show_result(screen, target, ended.document, ended.value)
+        _show_result(screen, target.name, ended.document, ended.value)
+
+
+def check_draft(
+    ctx: typer.Context,
+    provider_type: ProviderType,
+    config: ConfigOption = [],  # noqa: B006 - typer copies defaults
+    auth_ref: AuthRefOption = None,
+    timeout: Annotated[int | None, typer.Option(help="Seconds that the check may take.")] = None,
+    wait: Annotated[int, typer.Option(min=1, max=LONGEST_WAIT_SECONDS)] = LONGEST_WAIT_SECONDS,
+    output: Output = None,
+) -> None:
+    """
+    Check a connection before it is registered, and show each step. Nothing is stored.
+
+    Ends with code 3 when it is unhealthy.
+    """
+    fields = named(
+        type=provider_type,
+        config=parse_config(config).over({}),
+        auth_ref_uri=auth_ref,
+        check_timeout_seconds=timeout,
+    )
+    with opened(ctx, output) as (client, screen):
+        found = client.test_draft(draft(IntegrationDraft, fields), wait=wait)
+        _show_result(screen, provider_type, found.document, found.value)
 
 
 def _await_end(
@@ -71,7 +107,9 @@ def _await_end(
         surroundings.pause(min(_POLL_SECONDS, remaining))
 
 
-def _show_result(screen: Screen, target: Target, document: object, found: FinishedCheck) -> None:
-    screen.show(document, check_line(target.name, found), step_table(found.steps))
+def _show_result(
+    screen: Screen, name: str, document: object, found: FinishedCheck | FinishedDraft
+) -> None:
+    screen.show(document, check_line(name, found), step_table(found.steps))
     if found.status is HealthStatus.UNHEALTHY:
         raise typer.Exit(ExitCode.UNHEALTHY)

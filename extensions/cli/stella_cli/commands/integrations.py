@@ -5,8 +5,17 @@ from typing import Annotated
 
 import typer
 
-from stella_cli.commands.checks import check
-from stella_cli.commands.invocation import EveryPage, Limit, Named, Output, opened
+from stella_cli.commands.checks import check, check_draft
+from stella_cli.commands.invocation import (
+    AuthRefOption,
+    ConfigOption,
+    EveryPage,
+    Limit,
+    Named,
+    Output,
+    ProviderType,
+    opened,
+)
 from stella_cli.commands.past import health, transitions
 from stella_cli.commands.watch import watch
 from stella_cli.entered import draft, named, parse_config, parse_version
@@ -22,26 +31,11 @@ integrations = typer.Typer(
     no_args_is_help=True, help="Register integrations, and see whether they work."
 )
 integrations.command()(check)
+integrations.command("test")(check_draft)
 integrations.command()(health)
 integrations.command()(transitions)
 integrations.command()(watch)
 
-ConfigOption = Annotated[
-    list[str],
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="JSON|@FILE|KEY=VALUE",
-        show_default=False,
-        help="May be repeated. A VALUE that reads as JSON is JSON, any other is text.",
-    ),
-]
-AuthRefOption = Annotated[
-    str | None,
-    typer.Option(
-        "--auth-ref", help="Where the credential is: authref://VAULT/PATH#FIELD. Never the secret."
-    ),
-]
 TagOption = Annotated[list[str], typer.Option("--tag", show_default=False, help="May be repeated.")]
 Description = Annotated[str | None, typer.Option()]
 Interval = Annotated[int | None, typer.Option(help="Seconds between checks.")]
@@ -96,9 +90,7 @@ def get_integration(ctx: typer.Context, integration: Named, output: Output = Non
 @integrations.command("create")
 def create_integration(
     ctx: typer.Context,
-    provider_type: Annotated[
-        str, typer.Option("--type", help="A connector: stella plugins list.", show_default=False)
-    ],
+    provider_type: ProviderType,
     name: Annotated[str, typer.Option(show_default=False)],
     config: ConfigOption = [],  # noqa: B006 - typer copies defaults
     auth_ref: AuthRefOption = None,

@@ -18,6 +18,25 @@ Output = Annotated[
     ),
 ]
 Named = Annotated[str, typer.Argument(metavar="ID|NAME", show_default=False)]
+ConfigOption = Annotated[
+    list[str],
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="JSON|@FILE|KEY=VALUE",
+        show_default=False,
+        help="May be repeated. A VALUE that reads as JSON is JSON, any other is text.",
+    ),
+]
+AuthRefOption = Annotated[
+    str | None,
+    typer.Option(
+        "--auth-ref", help="Where the credential is: authref://VAULT/PATH#FIELD. Never the secret."
+    ),
+]
+ProviderType = Annotated[
+    str, typer.Option("--type", help="A connector: stella plugins list.", show_default=False)
+]
 Limit = Annotated[int | None, typer.Option(min=1, max=200, help="How many on a page.")]
 EveryPage = Annotated[bool, typer.Option("--all", help="Every page, not only the first.")]
 

@@ -20,6 +20,7 @@ _WEBHOOK = "/webhooks/{webhook_id}"
 
 ACTIONS = {
     ("POST", "/integrations"): "integration.created",
+    ("POST", "/integrations/test"): "integration.draft_tested",
     ("PUT", _ITEM): "integration.updated",
     ("DELETE", _ITEM): "integration.deleted",
     ("POST", f"{_ITEM}/health-check"): "integration.check_requested",

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, or_, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
@@ -156,6 +156,15 @@ class Integrations:
         keys = [column] if column is IntegrationRow.id else [column, IntegrationRow.id]
         order = [key.desc() if descending else key.asc() for key in keys]
         rows = await self._session.execute(query.order_by(*order).limit(limit))
+        return [_integration(*row) for row in rows]
+
+    async def list_using(self, reference: AuthRef, *, limit: int) -> Sequence[Integration]:
+        """Integrations that refer to the same secret, whichever field of it."""
+        whole = str(AuthRef(reference.vault, reference.path))
+        used = func.split_part(IntegrationRow.auth_ref_uri, "#", 1)
+        rows = await self._session.execute(
+            _LIVE.where(used == whole).order_by(IntegrationRow.id).limit(limit)
+        )
         return [_integration(*row) for row in rows]
 
     async def lock(self, integration_id: UUID) -> IntegrationRow:

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
+from stella_contracts.auth_ref import AuthRef
 from stella_contracts.errors import TooManyWebhooks, VersionMismatch, WebhookNotFound
 from stella_contracts.webhooks import Webhook, WebhookCreate, WebhookStatus
 from stella_runtime.ids import new_id
@@ -119,6 +120,15 @@ class Webhooks:
         query = _FOUND if after is None else _FOUND.where(WebhookRow.id > after)
         rows = await self._session.execute(query.order_by(WebhookRow.id).limit(limit))
         return [_webhook(*row) for row in rows]
+
+    async def is_signing_key(self, reference: AuthRef) -> bool:
+        """Whether a webhook is signed with this secret, whichever field of it."""
+        used = func.split_part(WebhookRow.auth_ref_uri, "#", 1)
+        whole = str(AuthRef(reference.vault, reference.path))
+        return (
+            await self._session.scalar(select(WebhookRow.id).where(used == whole).limit(1))
+            is not None
+        )
 
     async def lock(self, webhook_id: UUID, versions: frozenset[int] | None) -> WebhookRow:
         """
