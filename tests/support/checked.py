@@ -80,7 +80,7 @@ async def checked_for_real(
         lent = a_context(httpx.AsyncClient(), secret)
         await lent.http.aclose()
         context = PluginContext(
-            http=egress.client(manifest, config, lent.steps),
+            http=egress.client(manifest, config, lent.steps, tenant_id="acme"),
             log=lent.log,
             deadline=lent.deadline,
             secret=secret,

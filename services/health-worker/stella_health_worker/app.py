@@ -26,8 +26,8 @@ from stella_health_worker.secret_journal import reading_secrets
 from stella_health_worker.settings import HealthWorkerSettings
 from stella_health_worker.taking import taking
 from stella_health_worker.upkeep import keep_gauges, keep_tidy
+from stella_health_worker.way_out import way_out
 from stella_health_worker.webhooks.delivering import deliver_webhooks
-from stella_runtime.egress import open_egress
 from stella_runtime.messaging.bus import Bus
 from stella_runtime.messaging.topology import EVENTS
 from stella_runtime.operations import Dependency, serving_operations
@@ -80,9 +80,7 @@ async def work(
     async with AsyncExitStack() as stack:
         clock = DatabaseClock()
         plugins = PluginHost(lambda: _known_plugins(database))
-        egress = await stack.enter_async_context(
-            open_egress(settings.egress_allow, send_traceparent=settings.send_traceparent)
-        )
+        egress = await stack.enter_async_context(way_out(settings))
         prober = Prober(
             plugins=plugins,
             secrets=await stack.enter_async_context(reading_secrets(settings, database)),

@@ -16,7 +16,7 @@ from stella_contracts.errors import PluginUnavailable
 from stella_contracts.failures import failure_of, result_of
 from stella_contracts.health import ErrorCode, HealthResult
 from stella_contracts.integrations import Connection
-from stella_contracts.manifest import Manifest
+from stella_contracts.manifest import CA_BUNDLE, Manifest
 from stella_contracts.plugin import (
     CheckFailed,
     IntegrationConfig,
@@ -60,7 +60,7 @@ class Plugins(Protocol):
 
 class Egress(Protocol):
     def client(
-        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
+        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps, *, tenant_id: str
     ) -> httpx.AsyncClient: ...
 
 
@@ -201,7 +201,9 @@ class Prober:
     ) -> HealthResult:
         target = check.target
         context = PluginContext(
-            http=self._egress.client(loaded.manifest, target.config, check.steps),
+            http=self._egress.client(
+                loaded.manifest, target.config, check.steps, tenant_id=target.tenant_id
+            ),
             log=PluginLog(partial(about, target), check.scrubber),
             deadline=check.deadline,
             secret=secret,
@@ -210,7 +212,7 @@ class Prober:
         integration = IntegrationConfig(
             integration_id=target.integration_id,
             provider_type=target.provider_type,
-            settings=target.config,
+            settings=_of_the_plugin(target.config),
             checks_before=target.checks_before,
             connection=check.connection or target.connection,
         )
@@ -243,9 +245,16 @@ class Prober:
             raise CheckFailed(ErrorCode.PLUGIN_ERROR, str(error)) from error
 
 
+def _of_the_plugin(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Without what is the hub's."""
+    if CA_BUNDLE not in config:
+        return config
+    return {name: value for name, value in config.items() if name != CA_BUNDLE}
+
+
 async def _validated(plugin: IntegrationPlugin, target: Target) -> Connection:
     """What the plugin makes of the config. Raises CheckFailed for one that it refuses."""
-    validated = await plugin.validate_config(target.config)
+    validated = await plugin.validate_config(_of_the_plugin(target.config))
     if not isinstance(validated, ValidationResult):
         raise CheckFailed(
             ErrorCode.PLUGIN_ERROR,

@@ -1,17 +1,23 @@
 """The environment variables of the health worker."""
 
+import json
 import os
 import socket
+from collections.abc import Iterator
 from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from stella_runtime.egress import Proxy
 from stella_runtime.secrets import SecretSettings
 
 LEAST_REMINDER_SECONDS = 300.0
+AMQP_MANAGEMENT = 15672
+"""RabbitMQ's port for its HTTP API, on the host of the bus."""
 
 Days = Annotated[int, Field(ge=1, le=36500)]
 
@@ -65,6 +71,16 @@ class HealthWorkerSettings(SecretSettings):
         default=(),
         description="Private and loopback networks that checks may reach, parted by commas.",
     )
+    egress_tenant_allow: Annotated[dict[str, tuple[IPv4Network | IPv6Network, ...]], NoDecode] = (
+        Field(
+            default={},
+            description='More of them for single tenants, as JSON: {"acme": ["10.0.0.0/8"]}.',
+        )
+    )
+    egress_proxy: SecretStr | None = Field(
+        default=None,
+        description="http://user:password@host:port, through which every connection is made.",
+    )
     egress_canary: Annotated[tuple[tuple[str, int], ...], NoDecode] = Field(
         default=(),
         max_length=10,
@@ -96,6 +112,34 @@ class HealthWorkerSettings(SecretSettings):
     def lease_margin(self) -> timedelta:
         return timedelta(seconds=self.lease_margin_seconds)
 
+    @property
+    def proxy(self) -> Proxy | None:
+        if self.egress_proxy is None:
+            return None
+        return Proxy.parse(self.egress_proxy.get_secret_value())
+
+    @property
+    def own_endpoints(self) -> Iterator[tuple[str, int]]:
+        """Host and port of what belongs to this hub, as far as its settings tell."""
+        urls = [(self.database_url.get_secret_value(), 5432)]
+        urls += [(self.amqp_url.get_secret_value(), 5672)]
+        urls += [(str(self.vault_url), 443)] if self.vault_url else []
+        for url, usual in urls:
+            parts = urlsplit(url)
+            if parts.hostname:
+                yield parts.hostname, parts.port or usual
+                if usual == 5672:
+                    yield parts.hostname, AMQP_MANAGEMENT
+        if self.port:
+            yield self.host, self.port
+
+    @field_validator("egress_proxy")
+    @classmethod
+    def _is_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            Proxy.parse(value.get_secret_value())
+        return value
+
     @field_validator("alert_reminder_seconds")
     @classmethod
     def _not_too_often(cls, value: float) -> float:
@@ -126,6 +170,11 @@ class HealthWorkerSettings(SecretSettings):
         if any(not host or not 0 < port < 65536 for host, port in value):
             raise ValueError("Write each as host:port, such as example.com:443.")
         return value
+
+    @field_validator("egress_tenant_allow", mode="before")
+    @classmethod
+    def _by_tenant(cls, value: object) -> object:
+        return json.loads(value or "{}") if isinstance(value, str) else value
 
     @field_validator("egress_allow", mode="before")
     @classmethod

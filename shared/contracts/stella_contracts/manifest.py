@@ -12,6 +12,9 @@ from stella_contracts.problems import problems_of
 
 MAX_BYTES = 64 * 1024
 
+CA_BUNDLE = "caBundle"
+"""A config field that the hub understands, and no plugin sees: authorities to trust besides."""
+
 _Identifier = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=64)
 ]

@@ -24,7 +24,7 @@ from stella_runtime.egress.pool import CONNECTIONS_PER_HOST, OPEN_AND_KEPT
 
 
 async def get(egress: Egress, url: str, steps: Steps | None = None) -> str:
-    http = egress.client(REGISTRY, {"endpoint": url}, steps or Steps())
+    http = egress.client(REGISTRY, {"endpoint": url}, steps or Steps(), tenant_id="acme")
     return (await http.get(url)).text
 
 
@@ -48,7 +48,7 @@ def test_connection_is_timed_when_it_is_made_and_skipped_when_reused(
             open_egress(LOOPBACK, authorities=authorities) as egress,
         ):
             url = f"https://127.0.0.1:{server.port}/"
-            http = egress.client(REGISTRY, {"endpoint": url}, first)
+            http = egress.client(REGISTRY, {"endpoint": url}, first, tenant_id="acme")
             await http.get(url)
             await http.get(url)
             await get(egress, url, second)
@@ -87,7 +87,7 @@ async def test_body_is_sent_and_compressed_answer_read() -> None:
         await saying(head.encode() + packed)(reader, writer)
 
     async with serving(behave) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         response = await http.post(server.url, json={"a": "b"})
 
     assert bodies == [b'{"a":"b"}']
@@ -98,7 +98,7 @@ async def test_body_is_sent_and_compressed_answer_read() -> None:
 async def test_cookie_is_forgotten() -> None:
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: session=1\r\n\r\n"
     async with serving(saying(answer)) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         await http.get(server.url)
         await http.get(server.url)
 
@@ -107,7 +107,7 @@ async def test_cookie_is_forgotten() -> None:
 
 async def test_what_one_check_sets_no_other_sends() -> None:
     async with serving(saying(HELLO)) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         http.headers["Authorization"] = "Bearer hunter2"
         http.cookies.set("session", "hunter2")
         http.event_hooks["request"].append(pytest.fail)
@@ -119,7 +119,7 @@ async def test_what_one_check_sets_no_other_sends() -> None:
 
 async def test_answer_can_be_streamed_and_left_unread() -> None:
     async with serving(saying(HELLO)) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         async with http.stream("GET", server.url) as response:
             assert [piece async for piece in response.aiter_bytes()] == [b"hello"]
         async with http.stream("GET", server.url) as response:
@@ -169,7 +169,7 @@ async def test_answer_is_the_same_whether_or_not_a_plugin_hooks_into_httpx() -> 
     async def ask(*, hooked: bool) -> httpx.Response:
         async def look(_: httpx.Request) -> None: ...
 
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         http.event_hooks = {"request": [look] if hooked else []}
         return await http.get(server.url, auth=httpx.BasicAuth("robot", "password"))
 
@@ -192,7 +192,7 @@ async def test_answer_is_the_same_whether_or_not_a_plugin_hooks_into_httpx() -> 
 
 async def test_failure_names_its_request() -> None:
     async with serving(saying(HELLO)) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         with pytest.raises(httpx.LocalProtocolError) as failed:
             await http.get(server.url, headers={"X-Broken": "a\r\nb"})
 

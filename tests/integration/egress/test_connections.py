@@ -24,7 +24,8 @@ OK = b"HTTP/1.1 200 OK\r\n"
 
 
 async def ask(egress: Egress, url: str, method: str = "GET") -> httpx.Response:
-    return await egress.client(REGISTRY, {"endpoint": url}, Steps()).request(method, url)
+    http = egress.client(REGISTRY, {"endpoint": url}, Steps(), tenant_id="acme")
+    return await http.request(method, url)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ async def test_large_body_is_taken_no_faster_than_it_is_read() -> None:
             sent += len(piece)
 
     async with serving(pour) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         async with http.stream("GET", server.url):
             # Until the buffers of both sides are full: then nothing moves any more.
             before = -1
@@ -174,7 +175,7 @@ async def test_large_body_is_taken_no_faster_than_it_is_read() -> None:
 )
 async def test_no_header_makes_two_requests_of_one(name: str, value: str) -> None:
     async with open_egress(LOOPBACK) as egress, serving(saying(HELLO)) as server:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         try:
             await http.get(server.url, headers={f"X-{name}": value})
         except (httpx.LocalProtocolError, UnicodeEncodeError):

@@ -39,7 +39,7 @@ def coded(coding: bytes, body: bytes) -> bytes:
 
 async def failure(egress: Egress, url: str, steps: Steps | None = None) -> CheckFailed:
     """How a request to the endpoint fails, as the host records it."""
-    http = egress.client(REGISTRY, {"endpoint": url}, steps or Steps())
+    http = egress.client(REGISTRY, {"endpoint": url}, steps or Steps(), tenant_id="acme")
     try:
         response = await http.get(url, timeout=httpx.Timeout(None, read=0.5))
     except CheckFailed as raised:

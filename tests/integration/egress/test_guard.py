@@ -28,7 +28,7 @@ async def refusal(
     egress: Egress, url: str, *, endpoint: str | None = None, manifest: Manifest = REGISTRY
 ) -> ErrorCode:
     """Why a request with a credential fails."""
-    http = egress.client(manifest, {"endpoint": endpoint or url}, Steps())
+    http = egress.client(manifest, {"endpoint": endpoint or url}, Steps(), tenant_id="acme")
     try:
         async with asyncio.timeout(10):
             response = await http.get(url, headers=SECRET, follow_redirects=True)
@@ -137,7 +137,8 @@ async def test_name_is_resolved_once_and_that_address_dialled() -> None:
         open_egress(LOOPBACK, lookup=rebinding) as egress,
     ):
         url = f"http://rebinding.test:{server.port}/"
-        response = await egress.client(REGISTRY, {"endpoint": url}, Steps()).get(url)
+        http = egress.client(REGISTRY, {"endpoint": url}, Steps(), tenant_id="acme")
+        response = await http.get(url)
 
     assert response.text == "hello"
     assert asked == ["rebinding.test"]
@@ -200,7 +201,7 @@ async def test_redirect_leads_nowhere_else(location: str) -> None:
 async def test_redirect_is_not_followed_unless_asked() -> None:
     answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: /elsewhere\r\n\r\n"
     async with serving(saying(answer)) as server, open_egress(LOOPBACK) as egress:
-        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps())
+        http = egress.client(REGISTRY, {"endpoint": server.url}, Steps(), tenant_id="acme")
         response = await http.get(server.url)
 
     assert response.status_code == 302

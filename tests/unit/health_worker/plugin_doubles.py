@@ -97,9 +97,10 @@ class Vault:
 
 class NoEgress:
     def client(
-        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
+        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps, *, tenant_id: str
     ) -> httpx.AsyncClient:
         assert (manifest.provider_type, settings) == ("harbor", TARGET.config)
+        assert tenant_id == TARGET.tenant_id
         return httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200)))
 
 

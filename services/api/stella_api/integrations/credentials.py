@@ -66,6 +66,10 @@ _OTHER_FORMS = re.compile(
     r"|://[^\s/?#@]{1,512}@",
     re.IGNORECASE,
 )
+_CERTIFICATES = re.compile(
+    r"(?:\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----)+\s*"
+)
+"""Public, however much they look like keys."""
 _PLAIN_URL = re.compile(r"https?://[^\s?#@]+")
 
 
@@ -80,7 +84,7 @@ def find_credentials(fields: Mapping[str, Any]) -> list[Problem]:
 
 def is_credential(text: str, *, is_secret: bool = False) -> bool:
     """Whether a text looks like one; `is_secret`: it stands under a name that promises one."""
-    if not text or text.startswith(SCHEME):
+    if not text or text.startswith(SCHEME) or _CERTIFICATES.fullmatch(text):
         return False
     if is_secret:
         # Where a token is to be had is no token.

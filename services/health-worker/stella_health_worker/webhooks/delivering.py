@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from stella_health_worker.secret_journal import reading_secrets
 from stella_health_worker.settings import HealthWorkerSettings
+from stella_health_worker.way_out import way_out
 from stella_health_worker.webhooks.courier import Courier, Limits
 from stella_health_worker.webhooks.rules import Rules
 from stella_health_worker.webhooks.sender import Sender
-from stella_runtime.egress import open_egress
 from stella_runtime.persistence import Database
 from stella_runtime.telemetry.metrics import Metrics
 
@@ -16,10 +16,7 @@ async def deliver_webhooks(
     settings: HealthWorkerSettings, database: Database, metrics: Metrics
 ) -> None:
     """Deliver until cancelled. Connections of its own: checks wait for no receiver."""
-    async with (
-        open_egress(settings.egress_allow) as egress,
-        reading_secrets(settings, database) as secrets,
-    ):
+    async with way_out(settings) as egress, reading_secrets(settings, database) as secrets:
         courier = Courier(
             database,
             Sender(egress, secrets),

@@ -27,7 +27,7 @@ _PREFIX = "whsec_"
 
 
 class Egress(Protocol):
-    def client_of(self, url: str) -> httpx.AsyncClient: ...
+    def client_of(self, url: str, *, tenant_id: str) -> httpx.AsyncClient: ...
 
 
 class Secrets(Protocol):
@@ -59,7 +59,7 @@ class Sender:
         try:
             async with (
                 asyncio.timeout(self._answer_seconds),
-                self._egress.client_of(parcel.url).stream(
+                self._egress.client_of(parcel.url, tenant_id=parcel.tenant_id).stream(
                     "POST", parcel.url, content=parcel.body, headers=headers
                 ) as response,
             ):

@@ -9,13 +9,16 @@ from typing import Any
 
 import httpx
 
-from stella_contracts.manifest import Manifest
+from stella_contracts.manifest import CA_BUNDLE, Manifest
 from stella_contracts.plugin import Steps
-from stella_runtime.egress.dialler import Dialler, Lookup, ask_system, tls_context
+from stella_runtime.egress.dialler import Dialler, Lookup, ask_system
 from stella_runtime.egress.origins import origins_of, parsed_origin, url_of
-from stella_runtime.egress.policy import EgressPolicy, Network
+from stella_runtime.egress.own_endpoints import find_own
+from stella_runtime.egress.policy import Network, Policies
 from stella_runtime.egress.pool import Pool
-from stella_runtime.egress.transport import GuardedTransport
+from stella_runtime.egress.proxy import Proxy
+from stella_runtime.egress.transport import GuardedTransport, Rules
+from stella_runtime.egress.trust import Trust
 
 _MERGED = ("params", "cookies")
 _BODY = ("content", "data", "files", "json")
@@ -24,8 +27,9 @@ _BODY = ("content", "data", "files", "json")
 class Egress:
     """The connections of one process, and the clients that use them."""
 
-    def __init__(self, pool: Pool, *, send_traceparent: bool = False) -> None:
+    def __init__(self, pool: Pool, policies: Policies, *, send_traceparent: bool = False) -> None:
         self._pool = pool
+        self._policies = policies
         self._send_traceparent = send_traceparent
         self._template = httpx.AsyncClient(
             transport=httpx.AsyncBaseTransport(),
@@ -39,34 +43,46 @@ class Egress:
         )
 
     def client(
-        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps
+        self, manifest: Manifest, settings: Mapping[str, Any], steps: Steps, *, tenant_id: str
     ) -> httpx.AsyncClient:
         """
         A client for one check of the integration with these settings.
 
-        It calls the origins that settings and manifest name and no other, as far as the egress
-        policy lets it, follows no redirect, keeps no cookie, and reads no more than 1 MiB.
-        New connections are added to the steps. It need not be closed.
+        It calls the origins that settings and manifest name and no other, as far as the policy
+        for the tenant lets it, trusts `caBundle` of the settings besides, follows no redirect,
+        keeps no cookie, and reads no more than 1 MiB. New connections are added to the steps.
+        It need not be closed.
         """
-        transport = GuardedTransport(
-            self._pool,
+        bundle = settings.get(CA_BUNDLE)
+        rules = Rules(
             origins_of(manifest, settings),
-            steps,
-            send_traceparent=self._send_traceparent,
+            self._policies.of(tenant_id),
+            bundle if isinstance(bundle, str) else None,
+        )
+        transport = GuardedTransport(
+            self._pool, rules, steps, send_traceparent=self._send_traceparent
         )
         return _ClientOfACheck(self._template, transport)
 
-    def client_of(self, url: str) -> httpx.AsyncClient:
-        """A client as that of a check, for the origin of one URL; for none if it is no URL."""
+    def client_of(self, url: str, *, tenant_id: str | None = None) -> httpx.AsyncClient:
+        """
+        A client as that of a check, for the origin of one URL; for none if it is no URL.
+
+        Without a tenant it is the hub's own.
+        """
         origin = parsed_origin(url)
         origins = frozenset() if origin is None else frozenset({origin})
-        return _ClientOfACheck(self._template, GuardedTransport(self._pool, origins, Steps()))
+        rules = Rules(origins, self._policies.of(tenant_id))
+        return _ClientOfACheck(self._template, GuardedTransport(self._pool, rules, Steps()))
 
 
 @asynccontextmanager
 async def open_egress(
     allow: Iterable[Network] = (),
     *,
+    allow_by_tenant: Mapping[str, Iterable[Network]] | None = None,
+    own: Iterable[tuple[str, int]] = (),
+    proxy: Proxy | None = None,
     authorities: str | None = None,
     lookup: Lookup = ask_system,
     send_traceparent: bool = False,
@@ -74,14 +90,17 @@ async def open_egress(
     """
     Open the way out.
 
-    `allow` are the private and loopback networks that may be reached, `authorities` the
+    `allow` are the private and loopback networks that may be reached, by every tenant or by
+    one; `own` the hosts and ports of this hub, which never may. `authorities` are the
     certificates (PEM) to trust in place of the system's. `send_traceparent` tells the tools the
     trace in which they are asked.
     """
-    dialler = Dialler(EgressPolicy(allow), lookup, tls_context(authorities))
+    dialler = Dialler(Trust(authorities), lookup, own=await find_own(own, lookup), proxy=proxy)
     pool = Pool(dialler)
     try:
-        yield Egress(pool, send_traceparent=send_traceparent)
+        yield Egress(
+            pool, Policies(allow, allow_by_tenant or {}), send_traceparent=send_traceparent
+        )
     finally:
         pool.close()
         dialler.close()

@@ -2,12 +2,11 @@
 
 import asyncio
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import aiohappyeyeballs
 import httpx
@@ -17,7 +16,10 @@ from stella_contracts.health import ErrorCode, StepResult
 from stella_contracts.plugin import CheckFailed, Steps
 from stella_runtime.egress.connection import Connection
 from stella_runtime.egress.origins import Origin
+from stella_runtime.egress.own_endpoints import OwnEndpoints
 from stella_runtime.egress.policy import EgressPolicy
+from stella_runtime.egress.proxy import Proxy, tunnel
+from stella_runtime.egress.trust import Trust
 
 log = structlog.get_logger()
 
@@ -50,47 +52,47 @@ def ask_system(host: str) -> Sequence[str]:
     return [str(address[0]) for *_, address in found]
 
 
-def tls_context(authorities: str | None = None) -> ssl.SSLContext:
-    """
-    Verify certificates and names against the system's authorities, which SSL_CERT_FILE and
-    SSL_CERT_DIR replace, or against those given as PEM.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if authorities is None:
-        context.load_default_certs()
-    else:
-        context.load_verify_locations(cadata=authorities)
-    return context
+class Route(NamedTuple):
+    """Where a connection leads, and by whose rules: only a request with the same may use it."""
+
+    origin: Origin
+    policy: EgressPolicy
+    authorities: str | None = None
+    """Certificates (PEM) that are trusted besides the hub's own."""
 
 
 class Dialler:
     """Opens connections, to addresses that the policy permits."""
 
-    def __init__(self, policy: EgressPolicy, lookup: Lookup, tls: ssl.SSLContext) -> None:
-        self._policy = policy
+    def __init__(
+        self, trust: Trust, lookup: Lookup, *, own: OwnEndpoints, proxy: Proxy | None = None
+    ) -> None:
+        self._trust = trust
         self._lookup = lookup
-        self._tls = tls
+        self._own = own
+        self._proxy = proxy
         # Of its own: names that do not resolve would fill the loop's pool, which is small.
         self._threads = ThreadPoolExecutor(RESOLVE_THREADS, thread_name_prefix="resolve")
 
     async def dial(
-        self, origin: Origin, steps: Steps, lost: Callable[[Connection], None]
+        self, route: Route, steps: Steps, lost: Callable[[Connection], None]
     ) -> Connection:
         """
         Open a connection, and add to the steps how that went.
 
-        `lost` is called when it ends. Raises Blocked, httpx.ConnectError or ConnectTimeout.
+        `lost` is called when it ends. Raises Blocked, CheckFailed for authorities that are none,
+        and httpx.ConnectError, ConnectTimeout or ProxyError.
         """
-        dialled = await self._timed("connect", steps, self._connected(origin))
-        loop = asyncio.get_running_loop()
+        origin = route.origin
         is_tls = origin.scheme == "https"
+        tls = await self._trust.context(route.authorities) if is_tls else None
+        dialled = await self._timed("connect", steps, self._connected(route))
+        loop = asyncio.get_running_loop()
         try:
             secured = loop.create_connection(
                 lambda: Connection(lost),
                 sock=dialled,
-                ssl=self._tls if is_tls else None,
+                ssl=tls,
                 server_hostname=origin.host if is_tls else None,
             )
             _, connection = await (self._timed("tls", steps, secured) if is_tls else secured)
@@ -114,23 +116,28 @@ class Dialler:
         steps.add(name, StepResult.PASSED, time.perf_counter() - started)
         return done
 
-    async def _connected(self, origin: Origin) -> socket.socket:
-        addresses = await self._resolved(origin.host)
-        for address in addresses:
-            self._judge(origin.host, address)
-        async with asyncio.timeout(CONNECT_SECONDS):
+    async def _connected(self, route: Route) -> socket.socket:
+        host, port = route.origin.host, route.origin.port
+        if self._proxy is None:
+            addresses = await self._resolved(host)
+            for address in addresses:
+                self._judge(route, address)
             # The addresses that were judged are those that are dialled.
-            return await aiohappyeyeballs.start_connection(
-                [_info(address, origin.port) for address in dict.fromkeys(addresses)],
-                happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
-            )
+            return await _dialled(addresses, port)
+        # Behind a proxy a name is the proxy's to resolve and to judge; what we know, we judge.
+        self._judge(route, host)
+        connected = await _dialled(await self._resolved(self._proxy.host), self._proxy.port)
+        try:
+            await tunnel(connected, self._proxy, host, port)
+        except BaseException:
+            connected.close()
+            raise
+        return connected
 
     async def _resolved(self, host: str) -> Sequence[str]:
         """Raises socket.gaierror when there is no answer in time or none at all."""
-        try:
-            return [str(ip_address(host))]
-        except ValueError:
-            pass
+        if _is_address(host):
+            return [host]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
@@ -138,10 +145,28 @@ class Dialler:
         except TimeoutError as error:
             raise socket.gaierror(socket.EAI_AGAIN, "no answer in time") from error
 
-    def _judge(self, host: str, address: str) -> None:
-        if not self._policy.permits(address):
+    def _judge(self, route: Route, address: str) -> None:
+        host, port = route.origin.host, route.origin.port
+        is_permitted = route.policy.permits(address) or (self._proxy and not _is_address(address))
+        if not is_permitted or self._own.include(host, address, port):
             log.info("egress_blocked", host=host, address=address)
             raise Blocked("The endpoint's address is not one that this hub may call")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+async def _dialled(addresses: Sequence[str], port: int) -> socket.socket:
+    async with asyncio.timeout(CONNECT_SECONDS):
+        return await aiohappyeyeballs.start_connection(
+            [_info(address, port) for address in dict.fromkeys(addresses)],
+            happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
+        )
 
 
 def _info(

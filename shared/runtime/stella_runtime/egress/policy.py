@@ -1,6 +1,6 @@
 """Which addresses may be called. Pure; decided on numbers, never on how they were spelled."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -100,6 +100,22 @@ class EgressPolicy:
         if reach is Reach.BY_PERMISSION:
             return all(_is_in(each, self._allow) for each in _unwrapped(parsed) or (parsed,))
         return reach is Reach.PUBLIC
+
+
+class Policies:
+    """What each tenant may reach."""
+
+    def __init__(
+        self, allow: Iterable[Network], by_tenant: Mapping[str, Iterable[Network]]
+    ) -> None:
+        everywhere = tuple(allow)
+        self._of_all = EgressPolicy(everywhere)
+        self._of = {
+            tenant: EgressPolicy((*everywhere, *more)) for tenant, more in by_tenant.items()
+        }
+
+    def of(self, tenant_id: str | None) -> EgressPolicy:
+        return self._of_all if tenant_id is None else self._of.get(tenant_id, self._of_all)
 
 
 def _unwrapped(address: Address) -> Sequence[Address]:

@@ -1,4 +1,4 @@
-"""Keeps connections for the next request to the same origin, and bounds how many there are."""
+"""Keeps connections for the next request of the same route, and bounds how many there are."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from stella_contracts.health import StepResult
 from stella_contracts.plugin import Steps
 from stella_runtime.egress.connection import Connection
-from stella_runtime.egress.dialler import Dialler
-from stella_runtime.egress.origins import Origin
+from stella_runtime.egress.dialler import Dialler, Route
 
 CONNECTIONS = 1000
 CONNECTIONS_PER_HOST = 100
@@ -18,7 +17,7 @@ KEPT_SECONDS = 5.0
 
 @dataclass(eq=False, slots=True)
 class _Place:
-    """The connections to one origin."""
+    """The connections of one route."""
 
     room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CONNECTIONS_PER_HOST))
     wanted: int = 0
@@ -31,7 +30,7 @@ class Lent:
     """A connection for one request. It must be given back, in whatever state it is."""
 
     connection: Connection
-    origin: Origin
+    route: Route
     was_reused: bool
 
 
@@ -41,26 +40,26 @@ class Pool:
     def __init__(self, dialler: Dialler) -> None:
         self._dialler = dialler
         self._room = asyncio.Semaphore(CONNECTIONS)
-        self._places: dict[Origin, _Place] = {}
+        self._places: dict[Route, _Place] = {}
         self._open: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def lend(self, origin: Origin, steps: Steps, *, fresh: bool = False) -> Lent:
+    async def lend(self, route: Route, steps: Steps, *, fresh: bool = False) -> Lent:
         """
         One that is kept, unless it must be fresh, or a new one. Waits while there are too many.
 
         Adds to the steps what was done for it. Raises what `Dialler.dial` raises.
         """
-        place = self._places.get(origin)
+        place = self._places.get(route)
         if place is None:
-            place = self._places[origin] = _Place()
+            place = self._places[route] = _Place()
         place.wanted += 1
         try:
             await place.room.acquire()
             try:
                 await self._room.acquire()
                 try:
-                    return await self._lent(place, origin, steps, fresh=fresh)
+                    return await self._lent(place, route, steps, fresh=fresh)
                 except BaseException:
                     self._room.release()
                     raise
@@ -69,12 +68,12 @@ class Pool:
                 raise
         except BaseException:
             place.wanted -= 1
-            self._tidy(origin, place)
+            self._tidy(route, place)
             raise
 
     def give_back(self, lent: Lent) -> None:
         """Keep the connection if it can carry another request, or close it."""
-        place = self._places[lent.origin]
+        place = self._places[lent.route]
         place.wanted -= 1
         place.room.release()
         self._room.release()
@@ -83,7 +82,7 @@ class Pool:
                 lent.connection.abort()
             else:
                 self._keep(place, lent.connection)
-        self._tidy(lent.origin, place)
+        self._tidy(lent.route, place)
 
     def close(self) -> None:
         """Close every connection, whoever has it."""
@@ -92,16 +91,16 @@ class Pool:
         for connection in list(self._open):
             connection.abort()
 
-    async def _lent(self, place: _Place, origin: Origin, steps: Steps, *, fresh: bool) -> Lent:
+    async def _lent(self, place: _Place, route: Route, steps: Steps, *, fresh: bool) -> Lent:
         while place.idle and not fresh:
             connection = place.idle.pop()
             if connection.is_open:
-                _say_reused(steps, is_tls=origin.scheme == "https")
-                return Lent(connection, origin, was_reused=True)
-        connection = await self._dialler.dial(origin, steps, self._open.discard)
+                _say_reused(steps, is_tls=route.origin.scheme == "https")
+                return Lent(connection, route, was_reused=True)
+        connection = await self._dialler.dial(route, steps, self._open.discard)
         if connection.is_open:
             self._open.add(connection)
-        return Lent(connection, origin, was_reused=False)
+        return Lent(connection, route, was_reused=False)
 
     def _keep(self, place: _Place, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -114,19 +113,19 @@ class Pool:
         """Close what was not used for long. One timer for all costs a request nothing."""
         loop = asyncio.get_running_loop()
         oldest = loop.time() - KEPT_SECONDS
-        for origin, place in list(self._places.items()):
+        for route, place in list(self._places.items()):
             kept = [each for each in place.idle if each.is_open and each.idle_since > oldest]
             for each in place.idle:
                 if each not in kept:
                     each.abort()
             place.idle = kept
-            self._tidy(origin, place)
+            self._tidy(route, place)
         is_anything_kept = any(place.idle for place in self._places.values())
         self._sweeping = loop.call_later(KEPT_SECONDS, self._sweep) if is_anything_kept else None
 
-    def _tidy(self, origin: Origin, place: _Place) -> None:
+    def _tidy(self, route: Route, place: _Place) -> None:
         if not place.wanted and not place.idle:
-            del self._places[origin]
+            del self._places[route]
 
 
 def _say_reused(steps: Steps, *, is_tls: bool) -> None:

@@ -3,14 +3,16 @@
 import re
 import zlib
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import httpx
 
 from stella_contracts.health import ErrorCode
 from stella_contracts.plugin import CheckFailed, Steps
 from stella_runtime.egress.connection import Connection, Head
-from stella_runtime.egress.dialler import Blocked
+from stella_runtime.egress.dialler import Blocked, Route
 from stella_runtime.egress.origins import Origin, origin_of
+from stella_runtime.egress.policy import EgressPolicy
 from stella_runtime.egress.pool import Lent, Pool
 from stella_runtime.telemetry import tracing
 
@@ -30,6 +32,15 @@ _HEAD = re.compile(
 """A request that is one and no more, whatever a plugin puts into its headers (RFC 9112)."""
 
 
+class Rules(NamedTuple):
+    """What requests are held to."""
+
+    origins: frozenset[Origin]
+    policy: EgressPolicy
+    authorities: str | None = None
+    """Certificates (PEM) that are trusted besides the hub's own."""
+
+
 class GuardedTransport(httpx.AsyncBaseTransport):
     """
     Sends the requests of one check, to the origins of its integration and to no other.
@@ -41,13 +52,13 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def __init__(
         self,
         pool: Pool,
-        origins: frozenset[Origin],
+        rules: Rules,
         steps: Steps,
         *,
         send_traceparent: bool = False,
     ) -> None:
         self._pool = pool
-        self._origins = origins
+        self._rules = rules
         self._steps = steps
         self._send_traceparent = send_traceparent
 
@@ -86,7 +97,8 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         written = await _written(request)
         read_seconds = request.extensions.get("timeout", {}).get("read")
         bodiless = request.method == "HEAD"
-        lent = await self._pool.lend(origin, self._steps)
+        route = Route(origin, self._rules.policy, self._rules.authorities)
+        lent = await self._pool.lend(route, self._steps)
         while True:
             try:
                 head = await lent.connection.ask(
@@ -102,13 +114,13 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 raise
             else:
                 return lent, head
-            lent = await self._pool.lend(origin, self._steps, fresh=True)
+            lent = await self._pool.lend(route, self._steps, fresh=True)
 
     def _checked(self, url: httpx.URL) -> Origin:
         origin = origin_of(url)
         if origin is None:
             raise httpx.UnsupportedProtocol("Not a URL of http or https.")
-        if origin not in self._origins:
+        if origin not in self._rules.origins:
             raise Blocked("The request goes to another host than the one configured")
         if url.userinfo:
             raise Blocked("A URL may hold no credentials")

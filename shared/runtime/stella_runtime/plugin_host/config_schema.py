@@ -12,7 +12,14 @@ from referencing.jsonschema import DRAFT202012
 
 from stella_contracts.errors import ManifestRejected
 from stella_contracts.json_values import storable
+from stella_contracts.manifest import CA_BUNDLE, Manifest
 
+_CA_BUNDLE_SCHEMA = {
+    "type": "string",
+    "maxLength": 65536,
+    "pattern": r"^\s*-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s-]+$",
+    "description": "Certificates (PEM) of authorities to trust besides the hub's.",
+}
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -45,6 +52,19 @@ def check_config_schema(schema: Mapping[str, Any]) -> None:
             f"config_schema cannot be compiled: {type(error).__name__}."
         ) from error
     _check_references(schema)
+
+
+def with_hub_fields(manifest: Manifest) -> Manifest:
+    """
+    The manifest with the config fields that the hub itself understands, for every plugin that
+    has an endpoint: people write them beside those of the plugin, which never sees them.
+    """
+    schema = manifest.config_schema
+    properties = schema.get("properties")
+    if not isinstance(properties, dict) or "endpoint" not in properties:
+        return manifest
+    merged = {**schema, "properties": {**properties, CA_BUNDLE: _CA_BUNDLE_SCHEMA}}
+    return manifest.model_copy(update={"config_schema": merged})
 
 
 def _check_references(schema: Mapping[str, Any]) -> None:

@@ -14,7 +14,11 @@ from stella_contracts import manifest as manifests
 from stella_contracts.errors import ManifestRejected
 from stella_contracts.manifest import Manifest
 from stella_contracts.plugins import PluginTrust
-from stella_runtime.plugin_host.config_schema import check_config_schema, check_json
+from stella_runtime.plugin_host.config_schema import (
+    check_config_schema,
+    check_json,
+    with_hub_fields,
+)
 from stella_runtime.plugin_host.folder import (
     Folder,
     FolderRejected,
@@ -204,7 +208,7 @@ def _look(path: Path, trust: PluginTrust, stop: Callable[[], bool]) -> Found:
     except (ManifestRejected, FolderRejected) as rejected:
         error = str(rejected)
     else:
-        return Found(_text(path), trust, manifest, folder.digest)
+        return Found(_text(path), trust, with_hub_fields(manifest), folder.digest)
     return Found(_text(path), trust, manifest, error=_sentence(error))
 
 
