@@ -45,8 +45,8 @@ format: $(STAMP) ## Put every file into the format that lint wants
 	@$(RUN) ruff check --fix-only --select I .
 	@$(RUN) ruff format .
 
-test-nightly: $(STAMP) ## Run the model-based test for as long as a night has time, then the soak
-	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest $(ARGS) tests/integration/model
+test-nightly: $(STAMP) ## Run what thinks of cases of its own for as long as a night has time, then the soak
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest $(ARGS) tests/integration/model tests/integration/fuzz
 	@$(RUN) tests.soak
 
 soak: $(STAMP) ## Kill processes for ten minutes of ten thousand integrations, and count everything

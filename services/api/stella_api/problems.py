@@ -218,6 +218,10 @@ def install(app: FastAPI, tell_of_refusal: TellOfRefusal) -> None:
 
 def _methods_of(request: Request) -> list[str]:
     """What the path allows. FastAPI names the methods of the first route that has it alone."""
+    named = request.app.openapi()["paths"].get(request.url.path)
+    if named is not None:
+        # A path with a name of its own, which some {id} of another path would match as well.
+        return sorted(method.upper() for method in named)
     return [
         method
         for method in ("DELETE", "GET", "PATCH", "POST", "PUT")

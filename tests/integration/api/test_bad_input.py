@@ -235,7 +235,10 @@ class TestRoutes:
         catalog = await api.request("PATCH", "/integrations")
         one = await api.request("PATCH", f"/integrations/{UNKNOWN_ID}")
 
+        scan = await api.request("PATCH", "/plugins/discover")
+
         assert catalog.headers["allow"] == "GET, POST"
+        assert scan.headers["allow"] == "POST"
         assert one.headers["allow"] == "DELETE, GET, PUT"
 
     @pytest.mark.parametrize(

@@ -25,6 +25,17 @@ def _known(given: str) -> str:
     return given
 
 
+STREAM = {
+    "description": "The whole is text. Each event is fields of these names.",
+    "type": ["string", "object"],
+    "properties": {
+        "id": {"type": "string", "description": "For Last-Event-ID."},
+        "event": {"type": "string", "description": "The type of event, or `reset` or `end`."},
+        "data": {"type": "string", "description": "The CloudEvent, or why it is reset or ends."},
+        "retry": {"type": "integer", "description": "Milliseconds until to come back."},
+    },
+}
+
 Types = Annotated[
     list[Annotated[str, AfterValidator(_known)]],
     Query(
@@ -43,7 +54,9 @@ Types = Annotated[
     responses={
         200: {
             "description": "Server-sent events, until one side ends it.",
-            "content": {MEDIA_TYPE: {"examples": {"alert": {"value": EVENT_STREAM}}}},
+            "content": {
+                MEDIA_TYPE: {"schema": STREAM, "examples": {"alert": {"value": EVENT_STREAM}}}
+            },
         },
         **problems(TooManyStreams, StreamsBusy, StreamsClosing, *COMMON),
     },
