@@ -5,33 +5,25 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from stella_contracts.health import ErrorCode, HealthResult
-from stella_health_worker.expiry import stage_of, warned
+from stella_health_worker.expiry import warned
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("days", "stage"),
-    [(31, None), (30.01, None), (30, 30), (15, 30), (14, 14), (4, 14), (3, 3), (0, 3), (-9, 3)],
-)
-def test_stage_is_the_last_that_was_reached(days: float, stage: int | None) -> None:
-    assert stage_of(NOW + timedelta(days=days), NOW) == stage
-
-
-def test_credential_without_an_end_is_at_no_stage() -> None:
-    assert stage_of(None, NOW) is None
-
-
-@pytest.mark.parametrize(
     ("days", "message"),
     [
-        (15, None),
+        (31, None),
+        (30.01, None),
+        (30, "The credential expires within 30 days, on 2026-12-25. Renew it"),
+        (15, "The credential expires within 30 days, on 2026-12-10. Renew it"),
         (14, "The credential expires within 14 days, on 2026-12-09. Renew it"),
-        (2, "The credential expires within 3 days, on 2026-11-27. Renew it"),
+        (3, "The credential expires within 3 days, on 2026-11-28. Renew it"),
+        (-9, "The credential expires within 3 days, on 2026-11-16. Renew it"),
     ],
 )
 def test_integration_is_degraded_by_a_credential_that_ends_soon(
-    days: int, message: str | None
+    days: float, message: str | None
 ) -> None:
     ends = NOW + timedelta(days=days)
 
@@ -40,6 +32,10 @@ def test_integration_is_degraded_by_a_credential_that_ends_soon(
     assert found.error_message == message
     assert found.error_code == (ErrorCode.CREDENTIAL_EXPIRING if message else None)
     assert found.credential_expires_at == ends
+
+
+def test_credential_without_an_end_is_nobodys_business() -> None:
+    assert warned(HealthResult.healthy(), NOW) == HealthResult.healthy()
 
 
 def test_what_is_worse_is_told_first() -> None:
