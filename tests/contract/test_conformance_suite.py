@@ -88,6 +88,12 @@ def test_sound_plugin_passes(written: Write, test: str) -> None:
             id="another type",
         ),
         pytest.param(
+            "test_capabilities_of_the_manifest_are_those_of_the_class",
+            {"provider_type": 'example"\n    list_projects = print\n    other = "x'},
+            "has list_projects, and its manifest does not name it",
+            id="does more than it says",
+        ),
+        pytest.param(
             "test_validate_config_accepts_the_examples_and_opens_no_connection",
             {"validate": "await asyncio.get_running_loop().getaddrinfo('localhost', 1)"},
             "connects in validate_config",
@@ -181,6 +187,17 @@ def test_flawed_plugin_fails_with_the_reason(
         getattr(suite, test)()
 
     assert reason in str(caught.value)
+
+
+def test_plugin_that_cannot_do_what_its_manifest_says_is_told_so(
+    written: Write, tmp_path: Path
+) -> None:
+    suite = written()
+    manifest = tmp_path / "plugin.toml"
+    manifest.write_text('capabilities = ["health", "list_projects"]\n' + manifest.read_text())
+
+    with pytest.raises(NotConforming, match="names list_projects and has no list_projects"):
+        suite.test_capabilities_of_the_manifest_are_those_of_the_class()
 
 
 def test_plugin_without_examples_is_told_to_have_some(written: Write, tmp_path: Path) -> None:

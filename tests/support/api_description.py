@@ -29,7 +29,7 @@ class ApiDescription:
             _request(
                 self._endpoint,
                 sent.method,
-                sent.url.path,
+                sent.url.raw_path.decode().partition("?")[0],
                 dict(sent.headers),
                 dict(sent.url.params),
                 sent.content,

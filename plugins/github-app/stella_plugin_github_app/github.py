@@ -64,22 +64,24 @@ class GitHub:
         self.clock_ahead_seconds = ahead
         return await self._send(method, path, self._app_token(), body)
 
-    async def as_installation(self, method: str, path: str, steps: Steps) -> httpx.Response:
+    async def as_installation(
+        self, method: str, path: str, steps: Steps, body: Mapping[str, object] | None = None
+    ) -> httpx.Response:
         """Ask as the installation. A token that is refused is replaced once."""
         token = self._tokens.find(self._place)
         if token is not None:
-            response = await self._send(method, path, token.text)
+            response = await self._send(method, path, token.text, body)
             if response.status_code != httpx.codes.UNAUTHORIZED:
                 return response
             self._tokens.drop(self._place)
         with steps.step("installation_token"):
             token = await self._mint()
-        response = await self._send(method, path, token.text)
+        response = await self._send(method, path, token.text, body)
         for pause in NEW_TOKEN_PAUSES:
             if response.status_code != httpx.codes.UNAUTHORIZED:
                 return response
             await self._sleep(pause)
-            response = await self._send(method, path, token.text)
+            response = await self._send(method, path, token.text, body)
         if response.status_code == httpx.codes.UNAUTHORIZED:
             self._tokens.drop(self._place)
         return response

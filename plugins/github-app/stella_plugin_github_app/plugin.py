@@ -9,6 +9,14 @@ import httpx
 from pydantic import ValidationError
 
 from stella_contracts.answers import answer_of
+from stella_contracts.capabilities import (
+    ListedPage,
+    ListsRepositories,
+    PageRequest,
+    SetsUpWebhook,
+    WebhookRequest,
+    WebhookSetUp,
+)
 from stella_contracts.failures import RETRY_AFTER_LIMIT_SECONDS, RateLimited
 from stella_contracts.health import ErrorCode, HealthResult
 from stella_contracts.integrations import Connection
@@ -23,6 +31,7 @@ from stella_contracts.problems import problems_of
 from stella_plugin_github_app.answers import NAME, App, RateLimit, date_of, raise_for_github
 from stella_plugin_github_app.github import GitHub
 from stella_plugin_github_app.private_key import AppKey
+from stella_plugin_github_app.repositories import list_repositories, set_up_webhook
 from stella_plugin_github_app.settings import GitHubAppSettings
 from stella_plugin_github_app.tokens import InstallationTokens
 
@@ -54,14 +63,7 @@ class GitHubAppPlugin:
     async def check_health(
         self, integration: IntegrationConfig, context: PluginContext
     ) -> HealthResult:
-        if context.secret is None:
-            raise CheckFailed(
-                ErrorCode.MISCONFIGURED, "An App needs its private key. Refer to it in authRefUri"
-            )
-        settings = GitHubAppSettings.model_validate(integration.settings)
-        key = AppKey(context.secret)
-        github = GitHub(settings, key, context.http, self._tokens, self._now, self._sleep)
-
+        github = self._github(integration, context)
         with context.steps.step("app"):
             response = await github.as_app("GET", "/app")
             raise_for_github(response)
@@ -74,6 +76,25 @@ class GitHubAppPlugin:
                 ErrorCode.MISCONFIGURED, _about_the_clock(github.clock_ahead_seconds)
             )
         return result
+
+    async def list_repositories(
+        self, integration: IntegrationConfig, context: PluginContext, page: PageRequest
+    ) -> ListedPage:
+        return await list_repositories(self._github(integration, context), context.steps, page)
+
+    async def setup_webhook(
+        self, integration: IntegrationConfig, context: PluginContext, webhook: WebhookRequest
+    ) -> WebhookSetUp:
+        return await set_up_webhook(self._github(integration, context), context.steps, webhook)
+
+    def _github(self, integration: IntegrationConfig, context: PluginContext) -> GitHub:
+        if context.secret is None:
+            raise CheckFailed(
+                ErrorCode.MISCONFIGURED, "An App needs its private key. Refer to it in authRefUri"
+            )
+        settings = GitHubAppSettings.model_validate(integration.settings)
+        key = AppKey(context.secret)
+        return GitHub(settings, key, context.http, self._tokens, self._now, self._sleep)
 
 
 def _judged(response: httpx.Response) -> HealthResult:
@@ -101,3 +122,5 @@ def _about_the_clock(ahead: float) -> str:
 
 # Lets the type checker compare the class with the interface.
 _: type[IntegrationPlugin] = GitHubAppPlugin
+_lists: type[ListsRepositories] = GitHubAppPlugin
+_sets_up: type[SetsUpWebhook] = GitHubAppPlugin

@@ -7,6 +7,12 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stella_contracts.answers import answer_of
+from stella_contracts.capabilities import (
+    ListedPage,
+    ListsProjects,
+    ListsRepositories,
+    PageRequest,
+)
 from stella_contracts.failures import raise_for_status
 from stella_contracts.health import ErrorCode, HealthResult, HealthStatus, StepResult
 from stella_contracts.integrations import Connection
@@ -20,6 +26,7 @@ from stella_contracts.plugin import (
 )
 from stella_contracts.problems import problems_of
 from stella_plugin_harbor.api_root import api_root_of
+from stella_plugin_harbor.listing import list_projects, list_repositories
 from stella_plugin_harbor.report import CurrentUser, HealthReport, SystemInfo
 
 _NAME = "Harbor"
@@ -46,9 +53,7 @@ class HarborPlugin:
     async def check_health(
         self, integration: IntegrationConfig, context: PluginContext
     ) -> HealthResult:
-        known = integration.connection and integration.connection.api_root
-        root = known or HarborSettings.model_validate(integration.settings).api_root
-        login = basic_login_of(context.secret) if context.secret else None
+        root, login = _root_of(integration), _login_of(context)
 
         with context.steps.step("request"):
             result = await _reported_health(root, context.http)
@@ -63,6 +68,27 @@ class HarborPlugin:
         if read_only and result.status is HealthStatus.HEALTHY:
             return HealthResult.degraded(ErrorCode.REMOTE_ERROR, "Harbor is in read-only mode")
         return result
+
+    async def list_projects(
+        self, integration: IntegrationConfig, context: PluginContext, page: PageRequest
+    ) -> ListedPage:
+        root, login = _root_of(integration), _login_of(context)
+        return await list_projects(root, context.http, login, page)
+
+    async def list_repositories(
+        self, integration: IntegrationConfig, context: PluginContext, page: PageRequest
+    ) -> ListedPage:
+        root, login = _root_of(integration), _login_of(context)
+        return await list_repositories(root, context.http, login, page)
+
+
+def _root_of(integration: IntegrationConfig) -> str:
+    known = integration.connection and integration.connection.api_root
+    return known or HarborSettings.model_validate(integration.settings).api_root
+
+
+def _login_of(context: PluginContext) -> httpx.BasicAuth | None:
+    return basic_login_of(context.secret) if context.secret else None
 
 
 async def _reported_health(root: str, http: httpx.AsyncClient) -> HealthResult:
@@ -95,3 +121,5 @@ async def _is_read_only(root: str, http: httpx.AsyncClient, login: httpx.BasicAu
 
 # Lets the type checker compare the class with the interface.
 _: type[IntegrationPlugin] = HarborPlugin
+_projects: type[ListsProjects] = HarborPlugin
+_repositories: type[ListsRepositories] = HarborPlugin

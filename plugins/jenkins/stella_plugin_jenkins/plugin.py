@@ -7,6 +7,7 @@ import httpx
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from stella_contracts.answers import answer_of
+from stella_contracts.capabilities import Listed, ListedPage, ListsProjects, PageRequest
 from stella_contracts.endpoints import Endpoint
 from stella_contracts.failures import raise_for_status
 from stella_contracts.health import ErrorCode, HealthResult
@@ -21,7 +22,7 @@ from stella_contracts.plugin import (
     ValidationResult,
 )
 from stella_contracts.problems import problems_of
-from stella_plugin_jenkins.report import Agents, Controller, WhoAmI, judged
+from stella_plugin_jenkins.report import Agents, Controller, Jobs, WhoAmI, judged
 
 _NAME = "Jenkins"
 
@@ -70,6 +71,26 @@ class JenkinsPlugin:
             agents = await jenkins.find_agents()
         return judged(found, agents)
 
+    async def list_projects(
+        self, integration: IntegrationConfig, context: PluginContext, page: PageRequest
+    ) -> ListedPage:
+        """The jobs and folders at the top; the cursor is how many came before."""
+        start = page.numbered_from(0)
+        settings = JenkinsSettings.model_validate(integration.settings)
+        jenkins = _Jenkins(settings.root, context.http, context.secret)
+        # One more than is wanted, which tells whether there are more.
+        tree = f"jobs[fullName,url]{{{start},{start + page.limit + 1}}}"
+        response = await jenkins.get("/api/json", tree=tree)
+        raise_for_status(response)
+        found = answer_of(response, Jobs, _NAME).jobs
+        return ListedPage(
+            items=[
+                Listed(id=each.full_name, name=each.full_name, url=each.url)
+                for each in found[: page.limit]
+            ],
+            next_cursor=str(start + page.limit) if len(found) > page.limit else None,
+        )
+
 
 class _Jenkins:
     """A controller, as one user sees it."""
@@ -107,3 +128,4 @@ class _Jenkins:
 
 # Lets the type checker compare the class with the interface.
 _: type[IntegrationPlugin] = JenkinsPlugin
+_lists: type[ListsProjects] = JenkinsPlugin

@@ -36,6 +36,17 @@ class Agents(BaseModel):
         return sum(each.offline and not each.temporarily_offline for each in self.computer)
 
 
+class Job(BaseModel):
+    full_name: str = Field(alias="fullName")
+    url: str | None = None
+
+
+class Jobs(BaseModel):
+    """Body of `GET /api/json?tree=jobs[fullName,url]`."""
+
+    jobs: list[Job]
+
+
 def judged(controller: Controller, agents: Agents | None) -> HealthResult:
     """
     Degraded while the controller starts no builds, or could run none.

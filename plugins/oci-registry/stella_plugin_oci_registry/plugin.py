@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import httpx
 from pydantic import ValidationError
 
+from stella_contracts.capabilities import ListedPage, ListsRepositories, PageRequest
 from stella_contracts.failures import raise_for_status
 from stella_contracts.health import ErrorCode, HealthResult, StepResult
 from stella_contracts.integrations import Connection
@@ -17,6 +18,7 @@ from stella_contracts.plugin import (
     ValidationResult,
 )
 from stella_contracts.problems import problems_of
+from stella_plugin_oci_registry.catalog import list_repositories
 from stella_plugin_oci_registry.challenges import challenges_of
 from stella_plugin_oci_registry.registry import Registry, is_of_registry
 from stella_plugin_oci_registry.settings import RegistrySettings
@@ -61,6 +63,12 @@ class OciRegistryPlugin:
                 await _recognise(registry, credential)
         return HealthResult.healthy()
 
+    async def list_repositories(
+        self, integration: IntegrationConfig, context: PluginContext, page: PageRequest
+    ) -> ListedPage:
+        settings = RegistrySettings.model_validate(integration.settings)
+        return await list_repositories(Registry(settings, context.http, context.secret), page)
+
 
 def _check_login(answer: httpx.Response) -> None:
     """Raise CheckFailed unless the credential is accepted."""
@@ -88,3 +96,4 @@ async def _recognise(registry: Registry, credential: Mapping[str, str]) -> None:
 
 # Lets the type checker compare the class with the interface.
 _: type[IntegrationPlugin] = OciRegistryPlugin
+_lists: type[ListsRepositories] = OciRegistryPlugin

@@ -1,12 +1,16 @@
 """The registry connector against Debian's docker-registry, through the egress guard."""
 
+import hashlib
+import json
+
 import httpx
 import pytest
 from tests.support.certificates import ServerCertificate, server_certificate
-from tests.support.checked import checked_for_real
+from tests.support.checked import checked_for_real, lending_for_real
 from tests.support.docker_registry import PASSWORD, USER, TokenService, docker_registry
 from tests.support.token_server import token_server
 
+from stella_contracts.capabilities import ListedPage, PageRequest
 from stella_contracts.health import StepResult
 from stella_contracts.plugin import Secret
 from stella_plugin_oci_registry.plugin import OciRegistryPlugin
@@ -99,3 +103,42 @@ async def test_empty_greeting_of_a_registry_is_told_from_that_of_another_server(
 
     assert probe.status_code == 404
     assert probe.json()["errors"][0]["code"] == "NAME_UNKNOWN"
+
+
+async def test_repositories_are_listed_page_by_page() -> None:
+    pushed = ["team/app", "team/base", "zoo"]
+    async with docker_registry(passwords=True) as url:
+        empty = await listed(url, PageRequest())
+        for name in pushed:
+            await push(url, name)
+        first = await listed(url, PageRequest(limit=2))
+        second = await listed(url, PageRequest(first.next_cursor, limit=2))
+
+    assert (empty.items, empty.next_cursor) == ([], None)
+    assert [each.name for each in [*first.items, *second.items]] == pushed
+    assert (first.next_cursor, second.next_cursor) == ("team/base", None)
+
+
+async def listed(url: str, page: PageRequest) -> ListedPage:
+    async with lending_for_real(PLUGIN, {"endpoint": url}, RIGHT) as lent:
+        return await PLUGIN.list_repositories(*lent, page)
+
+
+async def push(url: str, name: str) -> None:
+    """The least that a registry takes for an image."""
+    config = b"{}"
+    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    blob = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": digest}
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": blob, "layers": []}
+    async with httpx.AsyncClient(trust_env=False, auth=(USER, PASSWORD)) as http:
+        begun = await http.post(f"{url}/v2/{name}/blobs/uploads/")
+        place = httpx.URL(begun.headers["Location"]).copy_merge_params({"digest": digest})
+        stored = await http.put(place, content=config)
+        assert stored.status_code == 201, stored.text
+        tagged = await http.put(
+            f"{url}/v2/{name}/manifests/latest",
+            content=json.dumps(manifest),
+            headers={"Content-Type": kind},
+        )
+        assert tagged.status_code == 201, tagged.text

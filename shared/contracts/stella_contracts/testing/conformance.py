@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from stella_contracts.capabilities import METHOD_OF_CAPABILITY
 from stella_contracts.health import ErrorCode, HealthStatus
 from stella_contracts.testing.provider import (
     BAD_ANSWERS,
@@ -73,6 +74,15 @@ class PluginConformance:
         said = subject.manifest.provider_type
         given = subject.plugin.provider_type
         require(given == said, f"provides {given!r}, and its manifest says {said!r}")
+
+    def test_capabilities_of_the_manifest_are_those_of_the_class(self) -> None:
+        subject = self.subject()
+
+        for capability, method in METHOD_OF_CAPABILITY.items():
+            has = callable(getattr(subject.plugin, method, None))
+            names = capability in subject.manifest.capabilities
+            require(has or not names, f"names {capability} and has no {method}")
+            require(names or not has, f"has {method}, and its manifest does not name it")
 
     def test_config_schema_is_json_schema_and_accepts_its_examples(self) -> None:
         import pytest  # here, so that this module can be imported without it
