@@ -59,6 +59,8 @@ class HarborServer:
     url: str = ""
     """Without a slash at its end."""
     certificate: ServerCertificate | None = None
+    password: str = PASSWORD
+    """Of the robot and the user; may be changed while it runs."""
     _state: State = State.HEALTHY
     requests: int = 0
     """How many there were, those to /control not counted."""
@@ -174,7 +176,7 @@ def _who(server: HarborServer, request: web.Request) -> str | None:
         given = BasicAuth.decode(header, encoding="utf-8")
     except ValueError:
         return None
-    right = hmac.compare_digest(given.password.encode(), PASSWORD.encode())
+    right = hmac.compare_digest(given.password.encode(), server.password.encode())
     return given.login if right and given.login in (USER, ROBOT) else None
 
 
