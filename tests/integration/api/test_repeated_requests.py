@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 from tests.support.api import Hub, assert_problem, audited, everything, registered
 from tests.support.builders import a_registration
@@ -126,6 +127,23 @@ class TestIdempotency:
         assert [answer.status_code for answer in answers] == [201] * 20, answers[-1].text
         assert len({answer.content for answer in answers}) == 1
         assert len(await everything(api)) == 1
+
+    async def test_while_the_first_one_runs_on_and_on_the_others_are_told_so(
+        self, api: httpx.AsyncClient, database_url: str
+    ) -> None:
+        with psycopg.connect(database_url) as first:
+            first.execute(
+                "insert into idempotency_keys (tenant_id, actor, key, request_hash)"
+                " values ('acme', 'alice', 'key-1', '')"
+            )
+
+            answer = await api.post(
+                "/integrations", json=a_registration(), headers={"Idempotency-Key": "key-1"}
+            )
+
+            first.rollback()
+        assert_problem(answer, 409, "idempotency_key_in_use")
+        assert await everything(api) == []
 
     async def test_a_refused_request_does_not_use_the_key_up(self, api: httpx.AsyncClient) -> None:
         headers = {"Idempotency-Key": "key-1"}

@@ -45,7 +45,7 @@ async def test_a_caller_who_may_do_everything_finds_nothing(
 ) -> None:
     token = owner.hub.authority.token(exp=int(time.time()) + 24 * 3600)
     arguments = (
-        ["--max-examples=1000"]
+        ["--max-examples=1500"]
         if NIGHTLY
         else ["--phases=examples,fuzzing,stateful", "--max-examples=4", "--seed=1"]
     )

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import cast
 
 from sqlalchemy import LargeBinary, select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -38,6 +39,7 @@ class StoredAnswer:
     body: bytes
 
 
+_LOCK_NOT_AVAILABLE = "55P03"
 _RESERVE = text(
     """
     insert into idempotency_keys (tenant_id, actor, key, request_hash)
@@ -58,18 +60,21 @@ class IdempotencyKeys:
         """
         Take a key for this transaction, or find the answer that its first request got.
 
-        Waits while another transaction holds the key, up to the lock timeout. Raises
-        IdempotencyKeyReused if it belongs to another request.
+        Waits while another transaction holds the key. Raises IdempotencyKeyInUse if it holds it
+        beyond the lock timeout, and IdempotencyKeyReused if it belongs to another request.
         """
-        taken = await self._session.scalar(
-            _RESERVE,
-            {
-                "tenant_id": self._tenant_id,
-                "actor": actor,
-                "key": key,
-                "request_hash": request_hash,
-            },
-        )
+        mine = {
+            "tenant_id": self._tenant_id,
+            "actor": actor,
+            "key": key,
+            "request_hash": request_hash,
+        }
+        try:
+            taken = await self._session.scalar(_RESERVE, mine)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                raise IdempotencyKeyInUse from error
+            raise
         if taken is not None:
             return None
         row = await self._session.scalar(
