@@ -22,6 +22,8 @@ DOCUMENTED = {
     ("GET", "/api/v1/integrations"),
     ("POST", "/api/v1/integrations"),
     ("POST", "/api/v1/integrations/test"),
+    ("POST", "/api/v1/integrations/import"),
+    ("GET", "/api/v1/integrations/export"),
     ("GET", "/api/v1/integrations/by-type/{provider_type}"),
     ("GET", "/api/v1/integrations/{integration_id}"),
     ("PUT", "/api/v1/integrations/{integration_id}"),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter
 from stella_cli.failures import ServerFailed
 from stella_cli.replies import Reply, raise_for_failure, read
 from stella_contracts.audit import AuditPage, AuditVerification
+from stella_contracts.bulk import ImportResult
 from stella_contracts.failures import failure_of
 from stella_contracts.health import (
     Check,
@@ -64,6 +65,7 @@ _CHECK: TypeAdapter[Check] = TypeAdapter(Check)
 _CHECK_ASKED: TypeAdapter[FinishedCheck | CheckAccepted] = TypeAdapter(
     FinishedCheck | CheckAccepted
 )
+_IMPORTED = TypeAdapter(ImportResult)
 _DRAFT_CHECK = TypeAdapter(FinishedDraft)
 _PLUGIN = TypeAdapter(Plugin)
 _PLUGINS = TypeAdapter(PluginList)
@@ -164,6 +166,27 @@ class Client:
         """Ask for a check now. CheckAccepted: it did not finish within `wait` seconds."""
         answer = self._ask_to_wait(f"/integrations/{integration_id}/health-check", wait)
         return read(answer, _CHECK_ASKED)
+
+    @contextmanager
+    def export_integrations(
+        self, *, provider_type: str | None, tag: str | None
+    ) -> Iterator[Iterator[str]]:
+        """The lines of the export. Raises ServerFailed when it breaks off."""
+        given = {"type": provider_type, "tag": tag}
+        query = {name: value for name, value in given.items() if value is not None}
+        with self._lines("/integrations/export", query, {}) as lines:
+            yield lines
+
+    def import_integrations(self, lines: bytes, *, dry_run: bool) -> Reply[ImportResult]:
+        with _failures_named(self._url):
+            answer = self._http.post(
+                f"{_PREFIX}/integrations/import",
+                params={"dryRun": str(dry_run).lower()},
+                content=lines,
+                headers={"Content-Type": "application/x-ndjson"},
+                timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
+            )
+        return read(answer, _IMPORTED)
 
     def test_draft(self, draft: IntegrationDraft, *, wait: int) -> Reply[FinishedDraft]:
         """Check what is not registered. Raises ServerFailed if nothing has in `wait` seconds."""

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from stella_cli.screen import joined, plain
 from stella_contracts.audit import AuditEntry
+from stella_contracts.bulk import ImportedLine
 from stella_contracts.health import FinishedCheck, FinishedDraft, Health, Step, StepResult
 from stella_contracts.integrations import Integration
 from stella_contracts.mutes import Mute
@@ -258,6 +259,16 @@ def mute_table(mutes: Sequence[Mute]) -> Table:
             plain(each.created_by),
             str(each.id),
         )
+    return table
+
+
+def import_table(lines: Sequence[ImportedLine]) -> Table:
+    """The lines that failed, each with what is wrong with it."""
+    table = new_table("LINE", "NAME", "WHERE", "WHY")
+    for line in lines:
+        for each in line.problems:
+            where = plain(each.pointer or "(whole)")
+            table.add_row(str(line.line), plain(line.name or "-"), where, plain(each.detail))
     return table
 
 

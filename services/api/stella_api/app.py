@@ -15,6 +15,7 @@ from stella_api.events.routes import router as events
 from stella_api.events.streams import EventStreams
 from stella_api.health.routes import router as health
 from stella_api.health.transitions import router as transitions
+from stella_api.integrations.bulk import router as bulk
 from stella_api.integrations.drafts import router as drafts
 from stella_api.integrations.routes import router as integrations
 from stella_api.keys import Keys
@@ -81,6 +82,7 @@ class Api:
         for router in (
             plugins,
             drafts,
+            bulk,
             integrations,
             health,
             transitions,

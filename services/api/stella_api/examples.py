@@ -11,6 +11,7 @@ from stella_api.problems import document, document_of
 from stella_api.strict_json import MalformedBody
 from stella_api.webhooks import examples as webhooks
 from stella_contracts.audit import AuditEntry, AuditPage, AuditVerification
+from stella_contracts.bulk import ImportedLine, ImportOutcome, ImportProblem, ImportResult
 from stella_contracts.errors import (
     BusUnavailable,
     CheckNotFound,
@@ -20,6 +21,7 @@ from stella_contracts.errors import (
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     IfMatchMissing,
+    ImportRejected,
     IntegrationDisabled,
     IntegrationNotFound,
     KeysUnavailable,
@@ -242,6 +244,25 @@ _ANSWERS: tuple[BaseModel, ...] = (
     _AUDIT,
     AuditPage(items=[_AUDIT], next_cursor=_CURSOR),
     *webhooks.ANSWERS,
+    ImportResult(
+        dry_run=False,
+        created=1,
+        updated=0,
+        unchanged=0,
+        failed=1,
+        lines=[
+            ImportedLine(line=1, outcome=ImportOutcome.CREATED, id=_ID, name="registry-eu"),
+            ImportedLine(
+                line=2,
+                outcome=ImportOutcome.FAILED,
+                name="registry-us",
+                error_code="config_rejected",
+                problems=[
+                    ImportProblem(pointer="/config/endpoint", detail="It must match ^https?://.")
+                ],
+            ),
+        ],
+    ),
     AuditVerification(intact=True, entries=1204, sequence=1204, hash="5f" * 32),
 )
 
@@ -296,6 +317,7 @@ _ERRORS: tuple[StellaError, ...] = (
     PluginNotReady("mainframe", "It is not one of the hub's own."),
     ConfigRejected([Problem("/config/endpoint", "It must match ^https?://.")]),
     IdempotencyKeyReused(),
+    ImportRejected("An import may have 1000 lines at most. Send it in parts."),
     IntegrationDisabled(),
     DatabaseUnavailable(),
     KeysUnavailable(),

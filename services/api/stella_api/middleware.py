@@ -26,6 +26,9 @@ OF_THE_OPERATOR = {"/healthz", "/readyz", "/metrics"}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _JSON = re.compile(r"application/json(\s*;\s*charset=(utf-8|\"utf-8\"))?", re.IGNORECASE)
+_LINES = re.compile(r"application/(x-)?ndjson(\s*;\s*charset=(utf-8|\"utf-8\"))?", re.IGNORECASE)
+_OF_LINES = {"/api/v1/integrations/import": 4 * 1024 * 1024}
+"""Bodies of one JSON document a line, and the bytes that each may have."""
 _WITH_BODY = {"POST", "PUT", "PATCH"}
 _SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -174,29 +177,31 @@ class BodyBounds:
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """The body, which may be empty. Raises _Refusal, or MalformedBody."""
         headers = Headers(scope=scope)
-        too_large = _Refusal(
-            413, "body_too_large", f"A body may have {self._max_bytes} bytes at most."
-        )
+        is_lines = scope["path"] in _OF_LINES
+        max_bytes = _OF_LINES.get(scope["path"], self._max_bytes)
+        too_large = _Refusal(413, "body_too_large", f"A body may have {max_bytes} bytes at most.")
         declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared[:18]) > self._max_bytes:
+        if declared.isdecimal() and int(declared[:18]) > max_bytes:
             raise too_large
         body = bytearray()
         try:
             async with asyncio.timeout(self._seconds):
                 async for chunk in _chunks(receive):
                     body += chunk
-                    if len(body) > self._max_bytes:
+                    if len(body) > max_bytes:
                         raise too_large
         except TimeoutError as error:
             raise _Refusal(
                 408, "request_timeout", f"The body did not arrive within {self._seconds:g} s."
             ) from error
         if body:
-            if not _JSON.fullmatch(headers.get("content-type", "").strip()):
-                raise _Refusal(
-                    415, "unsupported_media_type", "Send Content-Type: application/json."
-                )
-            check_json(bytes(body))
+            media = _LINES if is_lines else _JSON
+            if not media.fullmatch(headers.get("content-type", "").strip()):
+                wanted = "application/x-ndjson" if is_lines else "application/json"
+                raise _Refusal(415, "unsupported_media_type", f"Send Content-Type: {wanted}.")
+            # Of lines, each is judged by itself.
+            if not is_lines:
+                check_json(bytes(body))
         return bytes(body)
 
 

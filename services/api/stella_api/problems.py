@@ -23,6 +23,7 @@ from stella_contracts.errors import (
     NotFound,
     PreconditionFailed,
     PreconditionMissing,
+    Problem,
     Rejected,
     StellaError,
     Unauthenticated,
@@ -230,6 +231,11 @@ def _methods_of(request: Request) -> list[str]:
             for route in request.app.routes
         )
     ]
+
+
+def place_of(path: Sequence[str | int], message: str) -> Problem:
+    """What a validation says of a body, without the value."""
+    return Problem(pointer(path), message.removeprefix("Value error, "))
 
 
 def _place(error: Mapping[str, Any]) -> dict[str, str]:

@@ -27,6 +27,8 @@ kind and never by leaf, so a new leaf needs no change at any boundary.
     |   |-- UnknownProvider
     |   |-- ConfigRejected
     |   |-- ManifestRejected
+    |   |-- ImportRejected
+    |   |-- LineRejected
     |   |-- IntegrationDisabled
     |   |-- MuteRejected
     |   |-- WebhookDisabled
@@ -168,6 +170,25 @@ class NameTaken(Conflict):
     def __init__(self, name: str) -> None:
         super().__init__(f"An integration named {name!r} already exists.")
         self.problems = [Problem("/name", "Choose another name, or update the existing one.")]
+
+
+class ImportRejected(Rejected):
+    """The import as a whole; none of its lines was looked at."""
+
+    code = "import_rejected"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+
+
+class LineRejected(Rejected):
+    """One line of it."""
+
+    code = "line_rejected"
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("The line cannot be imported.")
+        self.problems = problems
 
 
 class IdempotencyKeyInUse(Conflict):

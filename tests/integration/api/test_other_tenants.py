@@ -262,7 +262,8 @@ async def test_no_answer_has_anything_of_the_owners(
     """Whatever is listed, counted or searched: with each filter that would find the owner's."""
     hidden = {CANARY, "acme", *owner.every_id}
     leaking = {}
-    for operation in described:
+    # The audit log first: afterwards it tells the stranger what the stranger has searched for.
+    for operation in sorted(described, key=lambda each: "audit" not in each.path):
         if private_names(operation):
             continue
         filters = [n for n in SEARCHES if n in operation.named("query")]

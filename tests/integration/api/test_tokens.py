@@ -193,6 +193,8 @@ ROUTES = [
     ("POST", "/plugins/discover", "admin"),
     ("POST", "/integrations/plugins/discover", "admin"),
     ("POST", "/integrations/test", "write"),
+    ("POST", "/integrations/import", "write"),
+    ("GET", "/integrations/export", "read"),
     ("GET", "/audit-logs", "admin"),
     ("GET", "/audit-logs/verify", "admin"),
     ("GET", "/audit-logs/export", "admin"),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from stella_cli.commands.bulk import export_integrations, import_integrations
 from stella_cli.commands.checks import check, check_draft
 from stella_cli.commands.invocation import (
     AuthRefOption,
@@ -32,6 +33,8 @@ integrations = typer.Typer(
 )
 integrations.command()(check)
 integrations.command("test")(check_draft)
+integrations.command("export")(export_integrations)
+integrations.command("import")(import_integrations)
 integrations.command()(health)
 integrations.command()(transitions)
 integrations.command()(watch)

@@ -20,6 +20,8 @@ _WEBHOOK = "/webhooks/{webhook_id}"
 
 ACTIONS = {
     ("POST", "/integrations"): "integration.created",
+    ("POST", "/integrations/import"): "integrations.imported",
+    ("GET", "/integrations/export"): "integrations.exported",
     ("POST", "/integrations/test"): "integration.draft_tested",
     ("PUT", _ITEM): "integration.updated",
     ("DELETE", _ITEM): "integration.deleted",

@@ -144,6 +144,13 @@ class Integrations:
             raise IntegrationNotFound(integration_id)
         return _integration(*found)
 
+    async def find_named(self, name: str) -> Integration | None:
+        """The one that has a name now, or None."""
+        found = (
+            await self._session.execute(_LIVE.where(IntegrationRow.name == name))
+        ).one_or_none()
+        return None if found is None else _integration(*found)
+
     async def list_page(
         self, filters: Filters, *, sort: Sort, limit: int, after: Position | None
     ) -> Sequence[Integration]:
