@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from stella_runtime.telemetry.logging import configure_logging
-from tests.bench import dead_hosts, latencies, pipeline, reads, simulation, ticks
+from tests.bench import claims, dead_hosts, latencies, pipeline, reads, simulation, ticks
 from tests.bench.figures import Figure, tell
 from tests.bench.stack import REPOSITORY, UNDER_TEST, Databases, servers
 
@@ -29,6 +29,9 @@ def _parts(asked: argparse.Namespace) -> dict[str, Part]:
     async def _ticks(databases: Databases, amqp_url: str) -> Sequence[Figure]:
         return [await ticks.measure(databases)]
 
+    async def _claims(databases: Databases, amqp_url: str) -> Sequence[Figure]:
+        return [await claims.measure(databases)]
+
     async def _simulation(databases: Databases, amqp_url: str) -> Sequence[Figure]:
         await simulation.run(
             databases,
@@ -42,6 +45,7 @@ def _parts(asked: argparse.Namespace) -> dict[str, Part]:
         "pipeline": _pipeline,
         "dead_hosts": _dead_hosts,
         "ticks": _ticks,
+        "claims": _claims,
         "reads": reads.measure,
         "latencies": latencies.measure,
         "simulation": _simulation,

@@ -5,7 +5,7 @@ import base64
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import ip_network
@@ -23,9 +23,11 @@ from stella_contracts.errors import SecretUnavailable
 from stella_contracts.webhooks import Delivery, WebhookCreate
 from stella_contracts.webhooks import Webhook as Endpoint
 from stella_health_worker.webhooks.courier import Courier, Limits
+from stella_health_worker.webhooks.delivering import woken
 from stella_health_worker.webhooks.rules import Rules
 from stella_health_worker.webhooks.sender import Sender
 from stella_runtime.egress import open_egress
+from stella_runtime.messaging.bus import Bus
 from stella_runtime.operations import serving
 from stella_runtime.persistence import Database
 from stella_runtime.secrets import SecretResolver
@@ -148,8 +150,9 @@ async def delivering(
     allow: str = "127.0.0.0/8",
     answer_seconds: float = 15.0,
     metrics: Metrics | None = None,
+    bus: Bus | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """A worker that delivers webhooks, until the block ends."""
+    """A worker that delivers webhooks, until the block ends; with a bus it hears of events."""
     async with open_egress([ip_network(allow)]) as egress:
         secrets = SecretResolver(environment="production", stores={"vault": vault or Vault()})
         courier = Courier(
@@ -160,12 +163,13 @@ async def delivering(
             limits=limits,
             drain_seconds=5,
         )
-        task = asyncio.create_task(courier.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
+        async with woken(courier, bus) if bus is not None else nullcontext():
+            task = asyncio.create_task(courier.run())
+            try:
+                yield task
+            finally:
+                task.cancel()
+                await asyncio.wait([task])
 
 
 async def hook(database: Database, url: str, *, tenant: str = TENANT, **fields: Any) -> Endpoint:

@@ -69,7 +69,7 @@ def parts(
     if settings.role in {"worker", "all"}:
         running.append(work(settings, database, bus, metrics))
         if settings.webhook_concurrency:
-            running.append(deliver_webhooks(settings, database, metrics))
+            running.append(deliver_webhooks(settings, database, bus, metrics))
     return running
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.support.api import Authority, Hub, assert_problem, registered, running_hub
 from tests.support.catalog import TENANT
 from tests.support.events import Sent, Server, an_event, report, served
+from tests.support.traces import Traces
 
 from stella_contracts.messages import EventType
 from stella_runtime.ids import new_id
@@ -53,6 +54,17 @@ async def test_a_change_is_heard_as_the_cloudevent_that_the_bus_carries(server: 
     assert heard.data["tenantid"] == TENANT
     assert heard.data["subject"] == record["id"]
     assert heard.data["data"]["name"] == "registry-eu"
+
+
+async def test_sending_an_event_is_a_step_of_the_trace_that_it_names(
+    server: Server, traces: Traces
+) -> None:
+    async with server.reading() as reader:
+        await registered(server.client(), name="registry-eu")
+        await reader.take(1)
+
+    paths = [traces.path(each) for each in traces.named("stream event")]
+    assert paths == [["POST /integrations", "create integration", "stream event"]]
 
 
 async def test_the_answer_is_one_that_no_proxy_keeps(server: Server) -> None:

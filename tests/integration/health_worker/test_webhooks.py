@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 from starlette.responses import RedirectResponse, Response
 from tests.support.catalog import TENANT, announced
 from tests.support.events import report
+from tests.support.traces import Traces
 from tests.support.webhooks import (
     IMPATIENT,
     KEY,
@@ -36,7 +38,11 @@ from stella_contracts.webhooks import (
 )
 from stella_health_worker.webhooks.rules import Rules
 from stella_runtime.ids import new_id
+from stella_runtime.messaging.bus import Message
+from stella_runtime.messaging.in_process import InProcessBus
+from stella_runtime.messaging.topology import EVENTS
 from stella_runtime.persistence import Database
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
 OTHER = "globex"
@@ -101,6 +107,39 @@ async def test_an_event_arrives_signed_with_the_key_that_the_vault_holds(
     assert delivery.state is DeliveryState.DELIVERED
     assert [each.status_code for each in delivery.attempts] == [204]
     assert (await state_of(database, endpoint.id)).last_success_at is not None
+
+
+def has_accepted(receiver: Receiver, count: int) -> bool:
+    return len(receiver.accepted["/a"]) == count
+
+
+async def test_an_event_is_heard_of_on_the_bus_and_waits_for_no_poll(
+    database: Database, receiver: Receiver
+) -> None:
+    await hook(database, f"{receiver.url}/a")
+    async with (
+        InProcessBus() as bus,
+        delivering(database, limits=replace(QUICK, poll_seconds=3600), bus=bus),
+    ):
+        for number in range(3):
+            await report(database, f"registry-{number}")
+            # As the relay of whichever process has committed it.
+            key = f"integration.created.harbor.{TENANT}"
+            await bus.publish(Message(str(new_id()), EVENTS, key, b"{}"))
+            await until(partial(has_accepted, receiver, number + 1))
+
+
+async def test_a_delivery_is_a_step_of_the_trace_that_the_event_names(
+    database: Database, receiver: Receiver, traces: Traces
+) -> None:
+    await hook(database, f"{receiver.url}/a")
+    with tracing.new_trace("a change"):
+        await report(database, "registry-eu")
+    async with delivering(database):
+        await until(lambda: bool(traces.named("deliver webhook")))
+
+    [post] = traces.named("POST")
+    assert traces.path(post) == ["a change", "deliver webhook", "POST"]
 
 
 async def test_while_a_key_is_changed_a_receiver_may_know_either(

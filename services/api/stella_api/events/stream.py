@@ -19,6 +19,7 @@ from stella_contracts.errors import Unavailable
 from stella_contracts.event_filters import is_wanted
 from stella_runtime.persistence import Database
 from stella_runtime.persistence.events import START, EventPage, StoredEvent
+from stella_runtime.telemetry import tracing
 
 log = structlog.get_logger()
 
@@ -174,9 +175,16 @@ class EventStream:
         for event in page.events:
             self._place = event.place
             if self._wanted.takes(event):
-                frames.append(_frame(event.type, event.body.decode(), event_id=self._id()))
+                frames.append(self._frame_of(event))
         self._place = page.place
         return frames
+
+    def _frame_of(self, event: StoredEvent) -> bytes:
+        with (
+            tracing.resumed(tracing.headers_of(event.body)),
+            tracing.span("stream event", tenant_id=self._actor.tenant_id, message_id=str(event.id)),
+        ):
+            return _frame(event.type, event.body.decode(), event_id=self._id())
 
     def _reset_frame(self, reason: str) -> bytes:
         return _frame("reset", json.dumps({"reason": reason}), event_id=self._id())

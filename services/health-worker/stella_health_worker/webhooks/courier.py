@@ -18,6 +18,7 @@ from stella_health_worker.webhooks.sender import Sender
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import Database, SystemTransaction
 from stella_runtime.persistence.webhook_sending import Lease, Parcel
+from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
 log = structlog.get_logger()
@@ -27,6 +28,8 @@ MOST_WAITING = 10_000
 """For one endpoint. What comes on top is logged as dropped, and can be replayed."""
 TURN_SECONDS = 10.0
 """An endpoint with much to send gives its slot to another one after this."""
+GATHER_SECONDS = 0.05
+"""After the first news: an outage of many comes as many events."""
 PURGE_SECONDS = 600.0
 PURGED_AT_ONCE = 5_000
 
@@ -69,6 +72,10 @@ class Courier:
         self._stopping = False
         self._purged_at = -PURGE_SECONDS
 
+    def wake(self) -> None:
+        """Look for events now, and not at the next poll."""
+        self._changed.set()
+
     async def run(self) -> None:
         """
         Work until cancelled. Then tries that run are finished and endpoints given back, within
@@ -84,6 +91,7 @@ class Courier:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._limits.poll_seconds):
                         await self._changed.wait()
+                        await asyncio.sleep(GATHER_SECONDS)
         finally:
             self._stopping = True
             await self._drain()
@@ -115,7 +123,7 @@ class Courier:
 
     def _ended(self, failing: bool, turn: asyncio.Task[None]) -> None:
         self._turns[failing].discard(turn)
-        self._changed.set()
+        self.wake()
         if not turn.cancelled() and (error := turn.exception()) is not None:
             # The lease ends by itself.
             log.error("webhook_turn_failed", error=type(error).__name__, exc_info=error)
@@ -141,7 +149,17 @@ class Courier:
     async def _deliver(self, lease: Lease, parcel: Parcel) -> bool:
         """Make one try and store it. False when the turn is over."""
         started_at, started = datetime.now(UTC), time.perf_counter()
-        tried = await self._sender.send(parcel)
+        with (
+            tracing.resumed(tracing.headers_of(parcel.body)),
+            tracing.span(
+                "deliver webhook",
+                tenant_id=parcel.tenant_id,
+                action="webhook.deliver",
+                message_id=str(parcel.event_id),
+                attempt=parcel.tries + 1,
+            ),
+        ):
+            tried = await self._sender.send(parcel)
         attempt = DeliveryAttempt(
             at=started_at,
             status_code=tried.status_code,

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Unpack
 
+import orjson
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanContext, SpanKind, Tracer
@@ -73,6 +74,14 @@ def carried() -> dict[str, str]:
     if trace.get_current_span() is not trace.INVALID_SPAN:
         _W3C.inject(headers)
     return headers
+
+
+def headers_of(event: bytes) -> dict[str, str]:
+    """The headers of the trace that an event (CloudEvents, JSON) names, if any is recorded."""
+    if _process.tracer is None:
+        return {}
+    traceparent = orjson.loads(event).get(TRACEPARENT)
+    return {TRACEPARENT: traceparent} if isinstance(traceparent, str) else {}
 
 
 def tell(**about: Unpack[About]) -> None:
