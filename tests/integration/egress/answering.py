@@ -83,10 +83,14 @@ async def hanging(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None
 
 @asynccontextmanager
 async def serving(
-    behave: Behaviour, *, tls: ssl.SSLContext | None = None, until: bytes = b"\r\n\r\n"
+    behave: Behaviour,
+    *,
+    tls: ssl.SSLContext | None = None,
+    until: bytes = b"\r\n\r\n",
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Server]:
     """
-    Serve on a free port of 127.0.0.1 until the block ends.
+    Serve on a free port of the host until the block ends.
 
     `until` is what ends a request: the end of its headers, or anything else for who takes
     other protocols for HTTP.
@@ -113,7 +117,7 @@ async def serving(
             writer.close()
             writers.discard(writer)
 
-    listener = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(accept, host, 0, ssl=tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server
