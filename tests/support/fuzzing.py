@@ -17,6 +17,12 @@ _PROGRAM = Path(sys.executable).with_name("schemathesis")
 # config fits its plugin, a mute ends in the future, a disabled webhook is not tried).
 _ACCEPTED = ["2xx", "3xx", "400", "401", "403", "404", "409", "412", "422", "428", "429"]
 
+_LINES = """
+import schemathesis
+
+schemathesis.serializer.alias("application/x-ndjson", "text/plain")
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -34,6 +40,7 @@ async def fuzz(
     """Let schemathesis loose on a hub, with the ids of what an owner has."""
     configuration = folder / "schemathesis.toml"
     configuration.write_text(_configuration(owner))
+    (folder / "lines.py").write_text(_LINES)
     given = [f"--header={name}: {value}" for name, value in headers.items()]
     process = await asyncio.create_subprocess_exec(
         str(_PROGRAM),
@@ -67,6 +74,7 @@ def _configuration(owner: Owner) -> str:
     dictionaries = {name: [value] for name, value in {**owner.ids, **SHARED}.items()}
     lines = [
         "warnings = false",
+        'hooks = "lines"',
         "[checks]",
         f"positive_data_acceptance.expected-statuses = {json.dumps(_ACCEPTED)}",
         "[generation]",
