@@ -1,11 +1,13 @@
 """Callers that take their time, or never end, hold nothing for long: over real connections."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import pytest
-from tests.support.api import Authority, Hub, running_hub
+from tests.support.api import Authority, Hub, everything, running_hub
+from tests.support.builders import a_registration
 
 from stella_runtime.connections import LARGEST_HEAD
 from stella_runtime.operations import serving
@@ -33,6 +35,7 @@ class Wire:
 async def hub(database: Database, authority: Authority) -> AsyncIterator[Hub]:
     """An API that gives a body half a second."""
     async with running_hub(database, authority, body_seconds=0.5) as running:
+        await running.put_plugins("registry")
         yield running
 
 
@@ -82,6 +85,28 @@ async def test_a_body_that_is_too_large_ends_the_connection(
 
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"\r\nconnection: close\r\n" in answer.lower()
+
+
+async def test_a_body_that_ends_early_is_not_taken_for_the_whole(hub: Hub, wire: Wire) -> None:
+    """It is JSON as it is, and another than was meant."""
+    body = json.dumps(a_registration()).encode()
+    await wire.send(head(hub, f"Content-Length: {len(body) + 10}") + body)
+    wire.writer.write_eof()
+
+    answer = await wire.rest()
+
+    assert not answer.startswith(b"HTTP/1.1 2")
+    assert await everything(hub.client()) == []
+
+
+async def test_what_follows_a_body_is_another_request(hub: Hub, wire: Wire) -> None:
+    body = json.dumps(a_registration()).encode()
+    await wire.send(head(hub, f"Content-Length: {len(body)}") + body + b"and more\r\n\r\n")
+
+    answer = await wire.rest()
+
+    assert answer.startswith((b"HTTP/1.1 201 ", b"HTTP/1.1 400 "))
+    assert b"HTTP/1.1 400 " in answer
 
 
 @pytest.mark.parametrize(
