@@ -5,7 +5,15 @@ from datetime import datetime
 from uuid import UUID
 
 from stella_contracts.health import HealthStatus, IntegrationStatus
-from stella_contracts.messages import Event, EventData, EventType, HealthChange, HealthFlapping
+from stella_contracts.messages import (
+    CredentialExpiring,
+    Event,
+    EventData,
+    EventType,
+    HealthChange,
+    HealthFlapping,
+)
+from stella_health_worker.expiry import is_to_be_told, watched
 from stella_health_worker.flapping import Flap, Thresholds, change_percent
 from stella_health_worker.grouping import GROUP_WINDOW, plan, root_of
 from stella_health_worker.verdict import IncidentStep, Verdict
@@ -74,6 +82,7 @@ class Announcer:
         told = state.told_status or state.status
         if flap.since is None and verdict.status is not told:
             self._tell_change(outcome, state, told, verdict.status, since)
+        self._tell_end(outcome, state)
         incident_id = await self._follow_incident(
             outcome, state, verdict, flaps=flap.since is not None, calmed=calmed_at is not None
         )
@@ -170,6 +179,18 @@ class Announcer:
             since=flap.since or state.flapping_since or outcome.checked_at,
         )
         self._report(event_type, told, state.tenant_id)
+
+    def _tell_end(self, outcome: Outcome, state: State) -> None:
+        end = watched(state.credential_end, outcome.result, outcome.checked_at)
+        if end is None or end.within_days is None or not is_to_be_told(state.credential_end, end):
+            return
+        told = CredentialExpiring(
+            integration_id=state.integration_id,
+            provider_type=outcome.target.provider_type,
+            expires_at=end.expires_at,
+            within_days=end.within_days,
+        )
+        self._report(EventType.CREDENTIAL_EXPIRING, told, state.tenant_id)
 
     def _report(self, event_type: EventType, data: EventData, tenant_id: str) -> None:
         self._transaction.outbox.report(

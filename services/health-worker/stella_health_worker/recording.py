@@ -12,6 +12,7 @@ import structlog
 from stella_contracts.errors import StellaError, Unavailable
 from stella_health_worker.announcing import Announcer, result_changed, thresholds_of
 from stella_health_worker.back_off import backed_off
+from stella_health_worker.expiry import watched
 from stella_health_worker.flapping import Changes, Flap, watch
 from stella_health_worker.verdict import Standing, Verdict, judge
 from stella_runtime.persistence import Database, SystemTransaction
@@ -208,6 +209,7 @@ class _Book:
     def _remember(
         self, outcome: Outcome, state: State, verdict: Verdict, flap: Flap, since: datetime
     ) -> None:
+        end = watched(state.credential_end, outcome.result, outcome.checked_at)
         earlier = self.counted.get(state.integration_id)
         # A lease that an earlier outcome of this batch ended stays ended.
         ends_lease = outcome.target.lease_token is not None
@@ -235,6 +237,7 @@ class _Book:
             status_changes=flap.changes.statuses,
             flapping_since=flap.since,
             told_status=flap.told,
+            credential_end=end,
         )
         self._states[state.integration_id] = replace(
             state,
@@ -249,6 +252,7 @@ class _Book:
             status_changes=flap.changes.statuses,
             flapping_since=flap.since,
             told_status=flap.told,
+            credential_end=end,
             leased=state.leased and not ends_lease,
         )
 

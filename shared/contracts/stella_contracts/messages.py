@@ -27,6 +27,7 @@ class EventType(StrEnum):
     HEALTH_CHANGED = "integration.health.changed"
     HEALTH_FLAPPING = "integration.health.flapping"
     HEALTH_STABLE = "integration.health.stable"
+    CREDENTIAL_EXPIRING = "integration.credential.expiring"
     ALERT_OPENED = "integration.alert.opened"
     ALERT_REMINDER = "integration.alert.reminder"
     ALERT_RESOLVED = "integration.alert.resolved"
@@ -82,6 +83,15 @@ class HealthFlapping(Answer):
     """Of the last results, how many were changes; the younger ones weigh more."""
     since: UtcDatetime
     """When the flapping began."""
+
+
+class CredentialExpiring(Answer):
+    """Data of `integration.credential.expiring`: 30, 14 and 3 days ahead, once each."""
+
+    integration_id: UUID
+    provider_type: str
+    expires_at: UtcDatetime
+    within_days: int
 
 
 class Alert(Answer):
@@ -151,6 +161,7 @@ EventData = (
     IntegrationChange
     | HealthChange
     | HealthFlapping
+    | CredentialExpiring
     | Alert
     | HubCondition
     | PluginChange
@@ -164,6 +175,7 @@ DATA_OF_TYPE: dict[EventType, type[Answer]] = {
     EventType.HEALTH_CHANGED: HealthChange,
     EventType.HEALTH_FLAPPING: HealthFlapping,
     EventType.HEALTH_STABLE: HealthFlapping,
+    EventType.CREDENTIAL_EXPIRING: CredentialExpiring,
     EventType.ALERT_OPENED: Alert,
     EventType.ALERT_REMINDER: Alert,
     EventType.ALERT_RESOLVED: Alert,

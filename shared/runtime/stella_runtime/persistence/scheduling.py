@@ -64,6 +64,15 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialEnd:
+    """When a credential stops working, as the provider told, and what was said of it."""
+
+    expires_at: datetime
+    within_days: int | None
+    """How close it was, in the days at which it is said; None if it was far."""
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What is stored of an integration, held until the transaction ends."""
 
@@ -91,6 +100,7 @@ class State:
     flapping_since: datetime | None
     told_status: IntegrationStatus | None
     """The status that was announced last, if the present one is held back."""
+    credential_end: CredentialEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Counted:
     status_changes: int
     flapping_since: datetime | None
     told_status: IntegrationStatus | None
+    credential_end: CredentialEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +166,9 @@ _LOCK = text(
     """
     select s.integration_id, s.tenant_id, s.status_since, s.consecutive_failures,
         s.consecutive_successes, s.failing_since, s.last_check ->> 'status' as last_status,
-        s.last_check ->> 'errorCode' as last_error_code, s.lease_token,
+        s.last_check ->> 'errorCode' as last_error_code,
+        s.last_check #>> '{credentialEnd,expiresAt}' as credential_ends,
+        s.last_check #>> '{credentialEnd,withinDays}' as credential_days, s.lease_token,
         s.slot_at is not null as leased, extract(epoch from now() - s.slot_at) as slot_age,
         extract(epoch from s.period) as period, s.result_changes, s.status_changes,
         s.flapping_since, s.told_status
@@ -361,6 +374,14 @@ def _state(held: Any, catalog: Any) -> State:
         status_changes=held.status_changes,
         flapping_since=held.flapping_since,
         told_status=None if held.told_status is None else IntegrationStatus(held.told_status),
+        credential_end=held.credential_ends and _credential_end(held),
+    )
+
+
+def _credential_end(held: Any) -> CredentialEnd:
+    days = held.credential_days
+    return CredentialEnd(
+        datetime.fromisoformat(held.credential_ends), None if days is None else int(days)
     )
 
 
@@ -409,6 +430,10 @@ def _history_row(outcome: Outcome) -> dict[str, Any]:
 def _state_row(counted: Counted) -> dict[str, Any]:
     outcome = counted.outcome
     is_healthy = outcome.result.status == "healthy"
+    found = last_check(outcome)
+    if (end := counted.credential_end) is not None:
+        # Beside what clients are shown: it is only needed to say each thing once.
+        found["credentialEnd"] = {"expiresAt": end.expires_at, "withinDays": end.within_days}
     return {
         "integration_id": outcome.target.integration_id,
         "scheduled": outcome.target.lease_token is not None,
@@ -419,7 +444,7 @@ def _state_row(counted: Counted) -> dict[str, Any]:
         "consecutive_successes": counted.consecutive_successes,
         "failing_since": counted.failing_since,
         "missed_slots": counted.missed_slots,
-        "last_check": last_check(outcome),
+        "last_check": found,
         "healthy_at": outcome.checked_at if is_healthy else None,
         "connection": outcome.connection and outcome.connection.model_dump(mode="json"),
         "result_changes": counted.result_changes,
