@@ -32,14 +32,6 @@ ASSERTION_HEADER = "Stella-Assertion"
 LONGEST_ASSERTION_SECONDS = 300
 """From `iat` to `exp`: what is seen on the way is of no use for long."""
 
-_UNREADABLE = (
-    jwt.PyJWTError,
-    ValueError,
-    TypeError,
-    OverflowError,
-    # JSON of a thousand levels has room in a token.
-    RecursionError,
-)
 _TENANT = re.compile(TENANT_PATTERN)
 
 
@@ -115,7 +107,7 @@ class Authenticator:
             raise TokenRejected("it is from another issuer") from error
         except jwt.ImmatureSignatureError as error:
             raise TokenRejected("it is not good yet") from error
-        except _UNREADABLE as error:
+        except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
             raise TokenRejected("it is not a valid token of the issuer") from error
         if self._by_gateway:
             _check_it_is_short_lived(claims)
