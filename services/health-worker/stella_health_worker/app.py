@@ -64,7 +64,11 @@ def parts(
             keep_alerts(database, reminder_seconds=settings.alert_reminder_seconds),
             keep_history(settings, metrics),
             keep_queue_gauges(bus, metrics),
-            keep_tidy(database, outbox_kept=timedelta(hours=settings.outbox_retention_hours)),
+            keep_tidy(
+                database,
+                outbox_kept=timedelta(hours=settings.outbox_retention_hours),
+                audit_kept=settings.audit_kept,
+            ),
         ]
     if settings.role in {"worker", "all"}:
         running.append(work(settings, database, bus, metrics))

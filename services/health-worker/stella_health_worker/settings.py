@@ -16,6 +16,8 @@ from stella_runtime.egress import Proxy
 from stella_runtime.secrets import SecretSettings
 
 LEAST_REMINDER_SECONDS = 300.0
+LEAST_AUDIT_DAYS = 30
+"""The database refuses less."""
 AMQP_MANAGEMENT = 15672
 """RabbitMQ's port for its HTTP API, on the host of the bus."""
 
@@ -54,6 +56,10 @@ class HealthWorkerSettings(SecretSettings):
     )
     alert_reminder_seconds: Annotated[float, Field(ge=0)] = Field(
         default=0, description="How often an open alert is repeated, from 300 on; 0: never."
+    )
+    audit_retention_days: Annotated[int, Field(ge=0, le=36500)] = Field(
+        default=0,
+        description="Days for which the audit log is kept, from 30 on; 0: for ever.",
     )
     history_raw_days: Days = Field(
         default=30, description="Days for which each check is kept; its day is dropped after that."
@@ -146,6 +152,18 @@ class HealthWorkerSettings(SecretSettings):
         if 0 < value < LEAST_REMINDER_SECONDS:
             raise ValueError(f"It must be 0, or {LEAST_REMINDER_SECONDS:g} at least.")
         return value
+
+    @field_validator("audit_retention_days")
+    @classmethod
+    def _not_too_soon(cls, value: int) -> int:
+        if 0 < value < LEAST_AUDIT_DAYS:
+            raise ValueError(f"It must be 0, for ever, or {LEAST_AUDIT_DAYS} at least.")
+        return value
+
+    @property
+    def audit_kept(self) -> timedelta | None:
+        """How long entries of the audit log are kept; None for ever."""
+        return timedelta(days=self.audit_retention_days) or None
 
     @model_validator(mode="after")
     def _coarser_is_kept_longer(self) -> Self:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from stella_contracts.errors import Unavailable
+from stella_runtime.ids import new_id
 from stella_runtime.persistence import Database
 from stella_runtime.telemetry.metrics import Metrics
 from stella_runtime.telemetry.tenant_labels import Group
@@ -45,11 +46,15 @@ async def measure(database: Database, metrics: Metrics) -> None:
     metrics.outbox(lag.messages, max(age, 0.0))
 
 
-async def keep_tidy(database: Database, *, outbox_kept: timedelta) -> None:
+async def keep_tidy(
+    database: Database, *, outbox_kept: timedelta, audit_kept: timedelta | None
+) -> None:
     """Delete what has served, until cancelled. The history has its own end: see `history`."""
     while True:
         try:
             await tidy(database, outbox_kept=outbox_kept)
+            if audit_kept is not None:
+                await expire_audit_logs(database, audit_kept)
         except Unavailable as error:
             log.warning("not_tidied", reason=str(error))
         await asyncio.sleep(TIDY_SECONDS)
@@ -62,3 +67,19 @@ async def tidy(database: Database, *, outbox_kept: timedelta) -> None:
         await transaction.scheduling.purge_idempotency_keys(IDEMPOTENCY_KEYS_KEPT)
         await transaction.alerts.purge_mutes(MUTES_KEPT)
     log.info("tidied")
+
+
+async def expire_audit_logs(database: Database, kept: timedelta) -> None:
+    """Drop entries that are older, and tell of it in each log. Many at a time, until none is."""
+    expired = None
+    while expired is None or expired:
+        async with database.system_transaction() as transaction:
+            expired = await transaction.audit_expiry.expire(kept)
+            for each in expired:
+                transaction.audit_logs(each.tenant_id).add(
+                    "audit.expired",
+                    actor="scheduler",
+                    request_id=str(new_id()),
+                    details={"entries": each.entries, "until": each.until, "days": kept.days},
+                )
+                log.info("audit_expired", tenant_id=each.tenant_id, entries=each.entries)

@@ -54,6 +54,9 @@ class AuditVerification(Answer):
 
     intact: bool
     entries: int = Field(description="How many entries were found right, from the first one on.")
+    expired: int = Field(
+        default=0, description="How many came before that one, and have ended with their time."
+    )
     sequence: int | None = Field(
         default=None, description="The place of the newest entry that was verified."
     )

@@ -6,13 +6,14 @@ holds where each chain ends, so that entries cut off its end are missed, too.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import BigInteger, LargeBinary, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from stella_contracts.audit import AuditBreak, AuditVerification
-from stella_runtime.persistence.base import Base, TenantOwned
+from stella_runtime.persistence.base import Base, MomentColumn, TenantOwned
 
 ENTRIES_AT_ONCE = 20_000
 """So many are verified by one statement, well within the time that a statement may take."""
@@ -26,6 +27,19 @@ class AuditHeadRow(TenantOwned, Base):
     hash: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class AuditAnchorRow(TenantOwned, Base):
+    """Where what is kept of a chain begins: the last entry that was dropped."""
+
+    __tablename__ = "audit_anchors"
+
+    tenant_id: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+    moved_at: Mapped[datetime] = mapped_column(MomentColumn)
+
+
+# Nothing is dropped meanwhile: see `expire_audit_logs`.
+_HOLD = text("select pg_advisory_xact_lock_shared(hashtext('stella.audit.expiry'))")
 _VERIFY = text(
     """
     with entries as (
@@ -57,7 +71,7 @@ class _Place:
 
 
 class AuditChain:
-    """Reads the chain of the session's tenant from its beginning."""
+    """Reads the chain of the session's tenant from where it begins."""
 
     def __init__(self, session: AsyncSession, tenant_id: str) -> None:
         self._session = session
@@ -69,18 +83,29 @@ class AuditChain:
 
     async def verify(self, *, at_once: int = ENTRIES_AT_ONCE) -> AuditVerification:
         """Compare every committed entry with its hash, and name the first that differs."""
+        await self._session.execute(_HOLD)
+        anchor = await self._session.scalar(select(AuditAnchorRow))
         head = await self._session.scalar(select(AuditHeadRow))
         end = _Place() if head is None else _Place(head.sequence, head.hash)
-        place = _Place()
+        place = _Place() if anchor is None else _Place(anchor.sequence, anchor.hash)
+        expired = place.sequence
         while place.sequence < end.sequence:
             broken = await self._read_on(place, end.sequence, at_once)
             if broken is not None:
-                return AuditVerification(intact=False, entries=place.entries, first_broken=broken)
+                return AuditVerification(
+                    intact=False, entries=place.entries, expired=expired, first_broken=broken
+                )
         if place.hash != end.hash:
             broken = AuditBreak(sequence=place.sequence, reason="altered")
-            return AuditVerification(intact=False, entries=place.entries, first_broken=broken)
+            return AuditVerification(
+                intact=False, entries=place.entries, expired=expired, first_broken=broken
+            )
         return AuditVerification(
-            intact=True, entries=place.entries, sequence=end.sequence, hash=end.hash.hex()
+            intact=True,
+            entries=place.entries,
+            expired=expired,
+            sequence=end.sequence,
+            hash=end.hash.hex(),
         )
 
     async def _read_on(self, place: _Place, until: int, at_once: int) -> AuditBreak | None:

@@ -16,6 +16,7 @@ from stella_runtime.messaging.relay import OutboxMessage
 from stella_runtime.persistence import calls
 from stella_runtime.persistence.alerts import Alerts
 from stella_runtime.persistence.audit_chain import AuditChain
+from stella_runtime.persistence.audit_expiry import AuditExpiry
 from stella_runtime.persistence.audit_logs import AuditLogs
 from stella_runtime.persistence.base import SystemSession, TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
@@ -131,6 +132,7 @@ class SystemTransaction:
         self.hub_conditions = HubConditions(session)
         self.partitions = HistoryPartitions(session)
         self.rolling_up = RollingUp(session)
+        self.audit_expiry = AuditExpiry(session)
         self.webhook_queue = WebhookQueue(session)
         self.webhooks = WebhookSending(session)
 
