@@ -96,7 +96,7 @@ class GitHub:
         started = there.timestamp() if there else self._now()
         lives = minted.expires_at.timestamp() - started
         self._tokens.keep(self._place, minted.token, lives_seconds=lives)
-        return InstallationToken(minted.token, is_new=True)
+        return InstallationToken(minted.token)
 
     def _app_token(self) -> str:
         return self._key.token(self._settings.app_id, self._now() - self.clock_ahead_seconds)

@@ -16,8 +16,6 @@ LONGEST_SECONDS = 3600.0
 @dataclass(frozen=True, slots=True)
 class InstallationToken:
     text: str = field(repr=False)
-    is_new: bool
-    """Minted for this call: it may not be known everywhere at GitHub yet."""
 
 
 class InstallationTokens:
@@ -37,7 +35,7 @@ class InstallationTokens:
             self.drop(key)
             return None
         self._kept.move_to_end(key)
-        return InstallationToken(text, is_new=False)
+        return InstallationToken(text)
 
     def keep(self, key: Hashable, text: str, *, lives_seconds: float) -> None:
         """Remember a token that was made now and lives so long."""

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from stella_contracts.errors import SecretUnavailable
-from stella_contracts.testing import Provider
+from stella_contracts.testing import Provider, SilentProvider
 from stella_runtime.secrets import SecretSettings
 from stella_runtime.secrets.vault import VaultStore
 from stella_runtime.secrets.vault_requests import VaultRequests
@@ -165,6 +165,16 @@ async def test_answer_that_is_no_secret_is_told_in_our_words(
 
     assert reason in said
     assert "hunter2" not in said
+
+
+async def test_vault_that_hangs_holds_up_nobody_for_ever() -> None:
+    async with httpx.AsyncClient(transport=SilentProvider()) as http:
+        vault = VaultRequests(http, "https://vault.test", seconds=0.01)
+        session = VaultSession(vault, RoleLogin("approle", dict))
+
+        waited = await asyncio.gather(*(session.token() for _ in range(3)), return_exceptions=True)
+
+    assert {str(each) for each in waited} == {"The vault did not answer in 0.01 s."}
 
 
 async def test_login_is_in_no_text_form() -> None:

@@ -1,5 +1,6 @@
 """Asks HashiCorp Vault or OpenBao, and says in words what it refuses."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,9 @@ from stella_contracts.failures import failure_of
 from stella_contracts.plugin import CheckFailed
 
 _Body = TypeVar("_Body", bound=BaseModel)
+
+ANSWER_SECONDS = 4.0
+"""Less than a read may take as a whole, so that the vault is blamed and not the hub."""
 
 # Source: what OpenBao 2.7 answers, and the documentation of sys/health for the rest.
 _STATES = {
@@ -39,8 +43,16 @@ class Refusal(_Answer):
 class VaultRequests:
     """The address and the namespace of one vault."""
 
-    def __init__(self, http: httpx.AsyncClient, url: str, namespace: str = "") -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        url: str,
+        namespace: str = "",
+        *,
+        seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._http = http
+        self._seconds = seconds
         self._root = f"{url.rstrip('/')}/v1"
         self._headers = {"X-Vault-Request": "true"}
         if namespace:
@@ -61,9 +73,13 @@ class VaultRequests:
         """
         headers = self._headers | ({"X-Vault-Token": token} if token else {})
         try:
-            response = await self._http.request(
-                method, f"{self._root}/{path}", headers=headers, json=body
-            )
+            # Whoever waits for a token waits for who asks for it.
+            async with asyncio.timeout(self._seconds):
+                response = await self._http.request(
+                    method, f"{self._root}/{path}", headers=headers, json=body
+                )
+        except TimeoutError:
+            raise SecretUnavailable(f"The vault did not answer in {self._seconds:g} s.") from None
         except httpx.HTTPError as error:
             raise SecretUnavailable(f"The vault: {failure_of(error).message}.") from None
         except CheckFailed as error:
