@@ -36,7 +36,7 @@ def _actor_with(scope: str) -> _Authenticate:
         quota = request.app.state.quotas.take(actor.tenant_id)
         request.state.quota = quota
         if quota.is_exceeded:
-            raise TooManyRequests(quota.limit)
+            raise TooManyRequests(quota.limit, retry_after_seconds=quota.reset_seconds)
         # Before it is refused: the audit log tells of that as well.
         setattr(request.state, ACTOR, actor)
         actor.require(scope)

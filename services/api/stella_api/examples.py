@@ -312,7 +312,7 @@ _ERRORS: tuple[StellaError, ...] = (
     IdempotencyKeyInUse(),
     VersionMismatch(4),
     IfMatchMissing(),
-    TooManyRequests(120_000),
+    TooManyRequests(120_000, retry_after_seconds=1),
     UnknownProvider("mainframe", ["harbor", "in-memory"]),
     PluginNotReady("mainframe", "It is not one of the hub's own."),
     ConfigRejected([Problem("/config/endpoint", "It must match ^https?://.")]),

@@ -3,11 +3,11 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from urllib.parse import unquote
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stella_api.problems import TellOfRefusal, problem, problem_of
@@ -30,13 +30,13 @@ _LINES = re.compile(r"application/(x-)?ndjson(\s*;\s*charset=(utf-8|\"utf-8\"))?
 _OF_LINES = {"/api/v1/integrations/import": 4 * 1024 * 1024}
 """Bodies of one JSON document a line, and the bytes that each may have."""
 _WITH_BODY = {"POST", "PUT", "PATCH"}
-_SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "X-Frame-Options": "DENY",
-}
-_NOTHING = "default-src 'none'; frame-ancestors 'none'"
-"""What an answer of the API may load, should a browser show it."""
+_SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+)
+_LOADS_NOTHING = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""Should a browser show an answer of the API."""
 
 
 class RequestContext:
@@ -69,17 +69,11 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                quota: Quota | None = scope["state"].get("quota")
-                for name, value in {
-                    **_SECURITY_HEADERS,
-                    **(quota.headers if quota else {}),
-                }.items():
-                    headers[name] = value
-                if scope["path"].startswith("/api/"):
-                    headers.setdefault("Cache-Control", "no-store")
-                    headers["Content-Security-Policy"] = _NOTHING
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    *_headers_of_all(scope, message),
+                ]
             await send(message)
 
         try:
@@ -102,6 +96,18 @@ class RequestContext:
                 status=status,
                 latency_ms=round(seconds * 1000, 1),
             )
+
+
+def _headers_of_all(scope: Scope, message: Message) -> Iterator[tuple[bytes, bytes]]:
+    """As bytes: `MutableHeaders` looks through all of them for each that it sets."""
+    yield from _SECURITY_HEADERS
+    quota: Quota | None = scope["state"].get("quota")
+    if quota is not None:
+        yield from quota.headers
+    if scope["path"].startswith("/api/"):
+        yield _LOADS_NOTHING
+        if all(name != b"cache-control" for name, _ in message.get("headers", ())):
+            yield (b"cache-control", b"no-store")
 
 
 class Unexpected:

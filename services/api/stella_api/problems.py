@@ -146,7 +146,10 @@ def problem(
 
 def problem_of(error: StellaError, *, request_id: str) -> JSONResponse:
     """The problem that an error of ours is, ready to be sent."""
-    return _response(document_of(error, request_id=request_id))
+    answer = _response(document_of(error, request_id=request_id))
+    if error.retry_after_seconds is not None:
+        answer.headers["Retry-After"] = str(error.retry_after_seconds)
+    return answer
 
 
 def _response(content: dict[str, Any]) -> JSONResponse:

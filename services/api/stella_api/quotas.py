@@ -22,12 +22,12 @@ class Quota:
     is_exceeded: bool
 
     @property
-    def headers(self) -> dict[str, str]:
-        found = {
-            "RateLimit-Policy": f'"tenant";q={self.limit};w={WINDOW_SECONDS}',
-            "RateLimit": f'"tenant";r={self.remaining};t={self.reset_seconds}',
-        }
-        return found | ({"Retry-After": str(self.reset_seconds)} if self.is_exceeded else {})
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """As ASGI sends them."""
+        return [
+            (b"ratelimit-policy", b'"tenant";q=%d;w=%d' % (self.limit, WINDOW_SECONDS)),
+            (b"ratelimit", b'"tenant";r=%d;t=%d' % (self.remaining, self.reset_seconds)),
+        ]
 
 
 class Quotas:

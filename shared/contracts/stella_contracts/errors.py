@@ -74,6 +74,9 @@ class StellaError(Exception):
     code: ClassVar[str]
     """Stable and machine-readable. Clients match on it, so it never changes."""
 
+    retry_after_seconds: int | None = None
+    """When the same may work, where that is known better than by the kind."""
+
     problems: Sequence[Problem] = ()
     """The places in the input that caused it, where there are such places."""
 
@@ -359,8 +362,9 @@ class SecretUnavailable(Unavailable):
 class TooManyRequests(Limited):
     code = "too_many_requests"
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, *, retry_after_seconds: int) -> None:
         super().__init__(f"The tenant has made more than {per_minute} requests in a minute.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class TooManyStreams(Limited):
