@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import psycopg
 from tests.support.api import ANY_VERSION
+from tests.support.parting import parting
 from tests.support.processes import System
 from tests.support.rabbitmq import Server
 from tests.support.subscriber import Subscriber, subscribed
@@ -165,9 +166,8 @@ async def test_a_relay_that_is_killed_between_confirmation_and_bookkeeping_repea
 async def test_a_silent_partition_from_the_broker_delays_events_and_nothing_else(
     system: System, database_url: str, amqp_url: str
 ) -> None:
-    async with tcp_proxy(amqp_url) as network:
-        await system.start("discovery")
-        system.environment = {**system.environment, "STELLA_AMQP_URL": network.url(amqp_url)}
+    await system.start("discovery")
+    async with parting(system, "STELLA_AMQP_URL") as network:
         await system.start("api")
         async with system.client() as http, subscribed(amqp_url) as received:
             network.cut()
@@ -184,12 +184,10 @@ async def test_a_silent_partition_from_the_broker_delays_events_and_nothing_else
 
 
 async def test_a_worker_that_is_parted_from_its_database_goes_on_when_it_is_back(
-    system: System, database_url: str
+    system: System,
 ) -> None:
-    async with tcp_proxy(database_url) as network:
-        direct = system.environment
-        await system.start("discovery", "api")
-        system.environment = {**direct, "STELLA_DATABASE_URL": network.url(database_url)}
+    await system.start("discovery", "api")
+    async with parting(system, "STELLA_DATABASE_URL") as network:
         await system.start("worker")
         async with system.client() as http:
             integration_id = await create(http, 1)

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 
 from stella_embedded import issuer
 from stella_runtime.operations import serving
+from tests.support.namespaces import Namespace
 
 COMMANDS = {
     "api": ["-m", "stella_api"],
@@ -35,11 +36,12 @@ class Service:
     name: str
     port: int
     log: Path
+    host: str
     process: asyncio.subprocess.Process | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")[-4000:]
@@ -53,6 +55,8 @@ class System:
     folder: Path
     signer: issuer.Issuer
     services: dict[str, Service] = field(default_factory=dict)
+    inside: Namespace | None = None
+    """Where services are started, if not on this machine's own network."""
 
     def client(self, tenant: str = "acme", *, service: str = "api") -> httpx.AsyncClient:
         """A client of the API, with a token of a tenant."""
@@ -69,16 +73,25 @@ class System:
 
         `worker-b` is another worker. Settings are environment variables of theirs.
         """
+        host, prefix = "127.0.0.1", list[str]()
+        if self.inside is not None:
+            host, prefix = self.inside.address, self.inside.prefix
         for name in names:
             service = self.services.get(name) or Service(
-                name=name, port=_free_port(), log=self.folder / f"{name}.log"
+                name=name, port=_free_port(), log=self.folder / f"{name}.log", host=host
             )
             self.services[name] = service
             with service.log.open("ab") as log:
                 service.process = await asyncio.create_subprocess_exec(
+                    *prefix,
                     sys.executable,
                     *COMMANDS[name.partition("-")[0]],
-                    env={**self.environment, **settings, "STELLA_PORT": str(service.port)},
+                    env={
+                        **self.environment,
+                        **settings,
+                        "STELLA_HOST": host,
+                        "STELLA_PORT": str(service.port),
+                    },
                     stdout=log,
                     stderr=log,
                 )

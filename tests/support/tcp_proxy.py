@@ -30,11 +30,12 @@ class _Link:
 class TcpProxy:
     """Opened by `tcp_proxy`. What it is told holds for every connection, old and new."""
 
-    def __init__(self, upstream: str | tuple[str, int]) -> None:
+    def __init__(self, upstream: str | tuple[str, int], *, host: str = "127.0.0.1") -> None:
         self.latency = 0.0
         """Seconds that bytes take, each way."""
         self.port = 0
         self._upstream = upstream
+        self._host = host
         self._open = asyncio.Event()
         self._open.set()
         self._links: set[_Link] = set()
@@ -79,7 +80,7 @@ class TcpProxy:
     async def accept(self) -> None:
         """Undo `refuse`, on the same port."""
         self._server = await asyncio.start_server(
-            self._taken, "127.0.0.1", self.port, reuse_address=True
+            self._taken, self._host, self.port, reuse_address=True
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -153,13 +154,17 @@ class TcpProxy:
         """The address `original`, by way of this proxy."""
         parts = urlsplit(original)
         user, at, _ = parts.netloc.rpartition("@")
-        return urlunsplit(parts._replace(netloc=f"{user}{at}127.0.0.1:{self.port}", query=""))
+        return urlunsplit(parts._replace(netloc=f"{user}{at}{self._host}:{self.port}", query=""))
 
 
 @asynccontextmanager
-async def tcp_proxy(url: str) -> AsyncIterator[TcpProxy]:
-    """A proxy to the server of an AMQP, PostgreSQL or HTTP address. Use `proxy.url(url)`."""
-    proxy = TcpProxy(_upstream_of(url))
+async def tcp_proxy(url: str, *, host: str = "127.0.0.1") -> AsyncIterator[TcpProxy]:
+    """
+    A proxy to the server of an AMQP, PostgreSQL or HTTP address. Use `proxy.url(url)`.
+
+    It listens on an address of this machine.
+    """
+    proxy = TcpProxy(_upstream_of(url), host=host)
     await proxy.accept()
     try:
         yield proxy
