@@ -83,3 +83,44 @@ def test_a_line_names_the_trace_that_it_is_part_of(capsys: pytest.CaptureFixture
     within, other, outside = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert within["traceId"] == other["traceId"] == trace
     assert "traceId" not in outside
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "Bearer " + "hunter2hunter2",
+        "Basic " + "aHVudGVyMjpodW50ZXIy",
+        "robot:hunter2",
+        "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxIn0." + "c2lnbmF0dXJl",
+        "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n-----END RSA " + "PRIVATE KEY-----",
+        "ghp_" + "a1B2" * 9,
+        "glpat-" + "a1B2c3D4e5F6g7H8i9J0",
+        "hvs." + "CAESIJlWvL1cAbCdEfGhIjKlMn",
+    ],
+)
+def test_a_credential_in_any_text_is_masked(
+    capsys: pytest.CaptureFixture[str], secret: str
+) -> None:
+    configure_logging("info", service="api")
+    url = f"https://{secret}@registry.test/v2" if ":hunter2" in secret else secret
+
+    structlog.get_logger().info("request_failed", reason=f"Cannot reach {url}.")
+    try:
+        int(f"While {url} was read")
+    except ValueError:
+        structlog.get_logger().exception("request_failed")
+    logging.getLogger("somebody.else").warning("what about %s", url)
+
+    out = capsys.readouterr().out
+    assert secret not in out
+    assert secret not in "".join(str(list(json.loads(line).values())) for line in out.splitlines())
+    assert out.count("***") == 3
+
+
+def test_ordinary_texts_are_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", service="api")
+    text = "authref://vault/ci/harbor#robot at https://registry.test:8443/a@b: Basic checks pass"
+
+    structlog.get_logger().info("told", reason=text)
+
+    assert json.loads(capsys.readouterr().out)["reason"] == text

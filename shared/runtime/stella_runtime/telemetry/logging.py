@@ -1,6 +1,7 @@
 """structlog, set up once a process: one JSON object a line, on standard output."""
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -14,6 +15,15 @@ from stella_runtime.telemetry import tracing
 
 _SECRET_FIELDS = frozenset(
     {"authorization", "password", "secret", "token", "cookie", "private_key", "client_secret"}
+)
+
+# The forms that end up in messages; each begins with a literal, so that a search is quick.
+_CREDENTIAL = re.compile(
+    r"(?:Bearer|Basic) [A-Za-z0-9+/=._~-]{8,}"
+    r"|(?<=://)[^\s/?#@:]{1,256}:[^\s/?#@]{1,256}(?=@)"
+    r"|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{2,}(?:\.[A-Za-z0-9_-]*)?"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[A-Za-z0-9+/=\s\\]*(?:-----END [A-Z ]*PRIVATE KEY-----)?"
+    r"|(?:ghp_|gho_|ghs_|github_pat_|glpat-|hvs\.|xox[bp]-|AKIA)[A-Za-z0-9_-]{12,}"
 )
 
 _OURS = "stella"
@@ -34,6 +44,7 @@ def configure_logging(level: str, *, service: str) -> None:
         _without_secrets,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
+        _without_credentials,
         _named_as_in_the_api,
     ]
     structlog.configure(
@@ -101,6 +112,14 @@ def _camel(name: str) -> str:
         return name
     first, *others = name.split("_")
     return first + "".join(word.capitalize() for word in others)
+
+
+def _without_credentials(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """The texts of exceptions, and of other libraries, say what they like."""
+    for name, value in event.items():
+        if isinstance(value, str) and _CREDENTIAL.search(value):
+            event[name] = _CREDENTIAL.sub("***", value)
+    return event
 
 
 def _without_secrets(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
