@@ -68,7 +68,7 @@ class OpenBao:
             made = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1}, "")
             self._keys, self.root_token = made["keys"], made["root_token"]
             self.unseal()
-            self.call("POST", "sys/mounts/secret", {"type": "kv", "options": {"version": "2"}})
+            self.mount_kv()
 
     def stop(self) -> None:
         if self._process is not None:
@@ -86,6 +86,16 @@ class OpenBao:
     def unseal(self) -> None:
         self.call("PUT", "sys/unseal", {"key": self._keys[0]}, "")
         self._wait_for({200})
+
+    def mount_kv(self, namespace: str = "") -> None:
+        """Have a KV version 2 engine at secret/. Right after that it may be getting ready still."""
+        kv = {"type": "kv", "options": {"version": "2"}}
+        self.call("POST", "sys/mounts/secret", kv, namespace=namespace)
+        headers = {"X-Vault-Token": self.root_token, "X-Vault-Namespace": namespace}
+        ends = time.monotonic() + START_SECONDS
+        while not self._http.get("secret/config", headers=headers).is_success:
+            assert time.monotonic() < ends, f"secret/ is not ready in {namespace!r}"
+            time.sleep(0.02)
 
     def put(self, path: str, **fields: Any) -> None:
         """Write a new version of a secret."""

@@ -118,8 +118,7 @@ async def test_missing_engine_and_namespace_are_named(openbao: OpenBao, authorit
 
 async def test_secret_of_a_namespace(openbao: OpenBao, authorities: Path) -> None:
     openbao.call("POST", "sys/namespaces/team1", {})
-    kv = {"type": "kv", "options": {"version": "2"}}
-    openbao.call("POST", "sys/mounts/secret", kv, namespace="team1")
+    openbao.mount_kv(namespace="team1")
     openbao.call("POST", "secret/data/ci/x", {"data": {"v": "hunter3"}}, namespace="team1")
     given = {"vault_token": openbao.root_token, "vault_namespace": "team1"}
     async with resolving(openbao, authorities, **given) as secrets:
