@@ -16,6 +16,7 @@ from stella_api.events.streams import EventStreams
 from stella_api.health.routes import router as health
 from stella_api.health.transitions import router as transitions
 from stella_api.integrations.bulk import router as bulk
+from stella_api.integrations.direct import DirectReads
 from stella_api.integrations.drafts import router as drafts
 from stella_api.integrations.routes import router as integrations
 from stella_api.keys import Keys
@@ -103,6 +104,7 @@ class Api:
             )
         )
         # The last one added is the outermost.
+        app.add_middleware(DirectReads)
         app.add_middleware(Repeating)
         app.add_middleware(
             BodyBounds, max_bytes=settings.max_body_bytes, seconds=settings.body_seconds

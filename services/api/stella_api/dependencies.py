@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPBearer
 
 from stella_api.audit.refusals import ACTOR
-from stella_api.authentication import Actor, Authenticator
+from stella_api.authentication import Actor
 from stella_api.cursors import Cursors
 from stella_api.events.streams import EventStreams
 from stella_api.integrations.service import Rules
@@ -27,22 +27,31 @@ _bearer = HTTPBearer(auto_error=False, description="A JWT of the Authority.")
 _Authenticate = Callable[..., Awaitable[Actor]]
 
 
-def _actor_with(scope: str) -> _Authenticate:
-    async def authenticate(request: Request, _: Annotated[object, Security(_bearer)]) -> Actor:
-        authenticator: Authenticator = request.app.state.authenticator
-        actor = await authenticator.authenticate(request.headers)
-        structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
-        tracing.tell(tenant_id=actor.tenant_id)
-        quota = request.app.state.quotas.take(actor.tenant_id)
-        request.state.quota = quota
-        if quota.is_exceeded:
-            raise TooManyRequests(quota.limit, retry_after_seconds=quota.reset_seconds)
-        # Before it is refused: the audit log tells of that as well.
-        setattr(request.state, ACTOR, actor)
-        actor.require(scope)
-        return actor
+READ = "integrations:read"
 
-    return authenticate
+
+async def authenticate(request: Request, scope: str) -> Actor:
+    """Who calls, within their quota. Raises what `Authenticator` does, TooManyRequests, or
+    ScopeMissing."""
+    state = request.app.state
+    actor: Actor = await state.authenticator.authenticate(request.headers)
+    structlog.contextvars.bind_contextvars(tenant_id=actor.tenant_id)
+    tracing.tell(tenant_id=actor.tenant_id)
+    quota = state.quotas.take(actor.tenant_id)
+    request.state.quota = quota
+    if quota.is_exceeded:
+        raise TooManyRequests(quota.limit, retry_after_seconds=quota.reset_seconds)
+    # Before it is refused: the audit log tells of that as well.
+    setattr(request.state, ACTOR, actor)
+    actor.require(scope)
+    return actor
+
+
+def _actor_with(scope: str) -> _Authenticate:
+    async def actor_of(request: Request, _: Annotated[object, Security(_bearer)]) -> Actor:
+        return await authenticate(request, scope)
+
+    return actor_of
 
 
 def _transaction_of(actor_of: _Authenticate) -> Callable[..., AsyncIterator[Transaction]]:
@@ -56,7 +65,7 @@ def _transaction_of(actor_of: _Authenticate) -> Callable[..., AsyncIterator[Tran
     return transaction
 
 
-_reader = _actor_with("integrations:read")
+_reader = _actor_with(READ)
 _writer = _actor_with("integrations:write")
 _operator = _actor_with("integrations:operate")
 _admin = _actor_with("integrations:admin")

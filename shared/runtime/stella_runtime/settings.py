@@ -32,7 +32,8 @@ class ProcessSettings(BaseSettings):
         description="postgresql://user:password@host/stellaops_integrations"
     )
     database_pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
-        default=10, description="Connections that one process may hold."
+        default=10,
+        description="Connections that one process may hold; the API has four more, for reads.",
     )
     authref_policy: Rules = Field(
         default={},

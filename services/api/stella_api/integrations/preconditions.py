@@ -5,25 +5,29 @@ import zlib
 
 from stella_contracts.errors import IfMatchMissing, MalformedPrecondition
 from stella_contracts.health import IntegrationStatus
-from stella_contracts.integrations import Integration
+from stella_contracts.integrations import Connection, Integration
 
 _TAG = re.compile(r'\s*(W/)?"(?P<version>\d{1,9})(?P<state>-[0-9a-f]{8})?"\s*')
 _LONGEST_HEADER = 1000
 
 
 def etag(integration: Integration) -> str:
+    """As `etag_of`, of a whole record."""
+    return etag_of(integration.version, integration.status, integration.connection)
+
+
+def etag_of(version: int, status: str, connection: Connection | None) -> str:
     """
     The version, and a digest of what checks have made of it once there is something.
 
     A check changes status and connection and not the version: with that alone, a reader who
     asks with If-None-Match would never hear of an outage.
     """
-    learnt = integration.status not in {IntegrationStatus.UNKNOWN, IntegrationStatus.DISABLED}
-    if not learnt and integration.connection is None:
-        return f'"{integration.version}"'
-    connection = integration.connection and integration.connection.model_dump_json()
-    state = zlib.crc32(f"{integration.status} {connection}".encode())
-    return f'"{integration.version}-{state:08x}"'
+    learnt = status not in {IntegrationStatus.UNKNOWN, IntegrationStatus.DISABLED}
+    if not learnt and connection is None:
+        return f'"{version}"'
+    told = connection and connection.model_dump_json()
+    return f'"{version}-{zlib.crc32(f"{status} {told}".encode()):08x}"'
 
 
 def versions_of(if_match: str | None) -> frozenset[int] | None:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+import orjson
+
 from stella_api.authentication import Actor
 from stella_contracts.auth_ref import SCHEME, AuthRef
 from stella_contracts.errors import AuthRefForbidden, Problem
@@ -42,3 +44,11 @@ def seen(actor: Actor, records: Sequence[RecordT]) -> list[RecordT]:
         each.model_copy(update={"auth_ref_uri": seen_reference(actor, each.auth_ref_uri)})
         for each in records
     ]
+
+
+def as_seen(actor: Actor, text: str, auth_ref_uri: str | None) -> str:
+    """A record that is JSON without its reference, with as much of that as a caller may see."""
+    if auth_ref_uri is None:
+        return f'{text[:-1]},"authRefUri":null}}'
+    reference = orjson.dumps(seen_reference(actor, auth_ref_uri)).decode()
+    return f'{text[:-1]},"authRefUri":{reference}}}'

@@ -7,13 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request, Response, status
 from fastapi.responses import RedirectResponse
 
+from stella_api.authentication import Actor
 from stella_api.dependencies import (
-    CurrentCursors,
+    CurrentDatabase,
     CurrentMetrics,
     CurrentRules,
     Plugins,
     Reader,
-    ReadTransaction,
     RequestId,
     Writer,
     WriteTransaction,
@@ -22,16 +22,14 @@ from stella_api.examples import CREATE_BODIES, UPDATE_BODIES
 from stella_api.identifiers import as_uuid, require_uuid
 from stella_api.integrations import service
 from stella_api.integrations.crud_span import crud_span
-from stella_api.integrations.listing import Listing, list_integrations
+from stella_api.integrations.listing import Listing, get_integration, list_integrations
 from stella_api.integrations.preconditions import (
     etag,
-    is_known,
     required_versions_of,
     versions_of,
 )
-from stella_api.integrations.references import seen
 from stella_api.integrations.service import Call
-from stella_api.plugin_catalog import PluginNotReady
+from stella_api.plugin_catalog import PluginCatalog, PluginNotReady
 from stella_api.problems import problems
 from stella_contracts.errors import (
     ConfigRejected,
@@ -56,6 +54,7 @@ from stella_contracts.integrations import (
     IntegrationPage,
     IntegrationUpdate,
 )
+from stella_runtime.persistence import Database
 from stella_runtime.persistence.idempotency_keys import StoredAnswer
 from stella_runtime.persistence.integrations import Filters, Sort
 
@@ -72,12 +71,10 @@ IdempotencyKey = Annotated[
 IfMatch = Annotated[str | None, Header(description="The ETag that the change is based on.")]
 
 
-@router.get("", responses=problems(MalformedCursor, *COMMON))
+@router.get("", response_model=IntegrationPage, responses=problems(MalformedCursor, *COMMON))
 async def list_all(
     actor: Reader,
-    transaction: ReadTransaction,
-    cursors: CurrentCursors,
-    metrics: CurrentMetrics,
+    request: Request,
     type: Annotated[str | None, Query(max_length=64)] = None,  # noqa: A002 - its name in the URL
     status: IntegrationStatus | None = None,
     tag: Annotated[str | None, Query(max_length=64)] = None,
@@ -85,14 +82,11 @@ async def list_all(
     sort: Sort = Sort.CREATED,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> IntegrationPage:
+) -> Response:
     """List the tenant's integrations, page by page."""
-    metrics.crud("read")
     filters = Filters(type=type, status=status, tag=tag, q=q)
     listing = Listing("integrations", filters, sort, limit, cursor)
-    with crud_span("list", transaction.tenant_id):
-        page = await list_integrations(transaction, cursors, listing)
-    return IntegrationPage(items=seen(actor, page.items), next_cursor=page.next_cursor)
+    return await list_integrations(request.app.state, actor, listing)
 
 
 @router.post(
@@ -154,23 +148,22 @@ def _answer(stored: StoredAnswer) -> Response:
     )
 
 
-@router.get("/by-type/{provider_type}", responses=problems(MalformedCursor, *COMMON))
+@router.get(
+    "/by-type/{provider_type}",
+    response_model=IntegrationPage,
+    responses=problems(MalformedCursor, *COMMON),
+)
 async def list_of_type(
     actor: Reader,
+    request: Request,
     provider_type: str,
-    transaction: ReadTransaction,
-    cursors: CurrentCursors,
-    metrics: CurrentMetrics,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> IntegrationPage:
+) -> Response:
     """Connection details of the enabled integrations of one type, for modules that use them."""
-    metrics.crud("read")
     filters = Filters(type=provider_type[:64], enabled=True)
     listing = Listing("by-type", filters, Sort.CREATED, limit, cursor)
-    with crud_span("list", transaction.tenant_id):
-        page = await list_integrations(transaction, cursors, listing)
-    return IntegrationPage(items=seen(actor, page.items), next_cursor=page.next_cursor)
+    return await list_integrations(request.app.state, actor, listing)
 
 
 @router.get(
@@ -186,29 +179,25 @@ async def get(
     actor: Reader,
     request: Request,
     integration_id: str,
-    transaction: ReadTransaction,
+    database: CurrentDatabase,
     plugins: Plugins,
-    metrics: CurrentMetrics,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """Get one integration."""
-    metrics.crud("read")
     identifier = as_uuid(integration_id)
     if identifier is None:
-        if PROVIDER_TYPE.fullmatch(integration_id) and await plugins.is_provider(
-            integration_id, transaction.plugins
-        ):
+        if await _is_provider(database, actor, plugins, integration_id):
             query = f"?{request.url.query}" if request.url.query else ""
             return RedirectResponse(f"/api/v1/integrations/by-type/{integration_id}{query}")
         raise IntegrationNotFound(integration_id)
-    with crud_span("read", transaction.tenant_id) as span:
-        span.set(integration_id=integration_id)
-        (integration,) = seen(actor, [await transaction.integrations.get(identifier)])
-        span.set(provider_type=integration.type)
-    headers = {"ETag": etag(integration)}
-    if is_known(if_none_match, headers["ETag"]):
-        return Response(status_code=status.HTTP_304_NOT_MODIFIED, headers=headers)
-    return Response(integration.model_dump_json(), headers=headers, media_type="application/json")
+    return await get_integration(request.app.state, actor, identifier, if_none_match)
+
+
+async def _is_provider(database: Database, actor: Actor, plugins: PluginCatalog, text: str) -> bool:
+    if not PROVIDER_TYPE.fullmatch(text):
+        return False
+    async with database.transaction(actor.tenant_id) as transaction:
+        return await plugins.is_provider(text, transaction.plugins)
 
 
 @router.put(

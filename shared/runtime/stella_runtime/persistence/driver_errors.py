@@ -57,26 +57,39 @@ def driver_errors() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise DatabaseUnavailable from error
     except DBAPIError as error:
-        state = getattr(error.orig, "sqlstate", None) or ""
-        if state == _UNDEFINED_TABLE:
-            raise SchemaMissing from error
-        if _is_about_a_role(error):
-            raise RolesMissing from error
-        if state in _ROLLED_BACK or _is_outdated_plan(error):
-            raise TransactionRolledBack from error
-        if error.connection_invalidated or state == "55P03" or state[:2] in _UNAVAILABLE_CLASSES:
-            raise DatabaseUnavailable from error
-        raise
-    except (OSError, TimeoutError, asyncpg.PostgresConnectionError) as error:
+        ours = _by_state(error.orig)
+        if _is_outdated_plan(error):
+            ours = TransactionRolledBack()
+        elif error.connection_invalidated:
+            ours = DatabaseUnavailable()
+        if ours is None:
+            raise
+        raise ours from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
         # The driver raises these bare while it connects.
         raise DatabaseUnavailable from error
+    except asyncpg.PostgresError as error:
+        ours = _by_state(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _by_state(error: BaseException | None) -> Unavailable | None:
+    """What a server's error is to us, by its SQLSTATE; None: a mistake of ours."""
+    state = getattr(error, "sqlstate", None) or ""
+    if state == _UNDEFINED_TABLE:
+        return SchemaMissing()
+    if _ROLE_REFUSED.search(str(error)):
+        return RolesMissing()
+    if state in _ROLLED_BACK:
+        return TransactionRolledBack()
+    if state == "55P03" or state[:2] in _UNAVAILABLE_CLASSES:
+        return DatabaseUnavailable()
+    return None
 
 
 def _is_outdated_plan(error: DBAPIError) -> bool:
     """The schema has changed under a prepared statement, which is forgotten by now."""
     cause = error.orig and error.orig.__cause__
     return isinstance(cause, asyncpg.InvalidCachedStatementError)
-
-
-def _is_about_a_role(error: DBAPIError) -> bool:
-    return _ROLE_REFUSED.search(str(error.orig)) is not None

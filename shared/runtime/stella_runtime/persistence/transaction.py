@@ -20,6 +20,7 @@ from stella_runtime.persistence.audit_expiry import AuditExpiry
 from stella_runtime.persistence.audit_logs import AuditLogs
 from stella_runtime.persistence.base import SystemSession, TenantSession
 from stella_runtime.persistence.check_requests import CheckRequests
+from stella_runtime.persistence.documents import Documents
 from stella_runtime.persistence.driver_errors import SchemaMissing, driver_errors
 from stella_runtime.persistence.events import EventNews, Events
 from stella_runtime.persistence.health_checks import HealthChecks
@@ -152,6 +153,7 @@ class Database:
     ) -> None:
         self._engine = engine
         self._on_outbox = on_outbox
+        self.documents = Documents(engine.url)
         self._tenant_sessions = async_sessionmaker(
             engine, sync_session_class=TenantSession, expire_on_commit=False, autoflush=False
         )
@@ -203,11 +205,12 @@ class Database:
         """Raise DatabaseUnavailable unless it answers, SchemaMissing unless it has our tables."""
         with driver_errors():
             async with self._engine.connect() as connection:
-                found = await connection.scalar(text("select to_regclass('idempotency_keys')"))
+                found = await connection.scalar(text("select to_regclass('integration_documents')"))
         if found is None:
             raise SchemaMissing
 
     async def close(self) -> None:
+        await self.documents.close()
         await self._engine.dispose()
 
     async def listen(self, called: Callable[[], None]) -> None:
