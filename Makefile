@@ -46,7 +46,7 @@ format: $(STAMP) ## Put every file into the format that lint wants
 	@$(RUN) ruff format .
 
 test-nightly: $(STAMP) ## Run what thinks of cases of its own for as long as a night has time, then the soak
-	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest $(ARGS) tests/integration/model tests/integration/fuzz
+	@HYPOTHESIS_PROFILE=nightly $(RUN) pytest $(ARGS) tests/integration/model tests/integration/fuzz tests/integration/persistence/test_query_plans.py
 	@$(RUN) tests.soak
 
 soak: $(STAMP) ## Kill processes for ten minutes of ten thousand integrations, and count everything
