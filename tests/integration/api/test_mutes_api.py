@@ -39,9 +39,13 @@ async def test_a_mute_is_listed_shown_audited_and_ended(hub: Hub, api: httpx.Asy
     assert (await api.get("/mutes")).json()["items"] == []
     assert await muted_until(api, integration) is None
     assert_problem(await api.delete(f"/mutes/{mute['id']}"), 404, "mute_not_found")
-    log = await audited(api)
-    assert [action for action, _ in log[-2:]] == ["mute.created", "mute.deleted"]
-    assert log[-1][1]["reason"] == "Upgrade"
+    *_, made_entry, ended_entry, refused_entry = await audited(api)
+    assert (made_entry[0], ended_entry[0]) == ("mute.created", "mute.deleted")
+    assert ended_entry[1]["reason"] == "Upgrade"
+    assert refused_entry == (
+        "mute.deleted",
+        {"errorCode": "mute_not_found", "muteId": mute["id"]},
+    )
 
 
 @pytest.mark.parametrize(
