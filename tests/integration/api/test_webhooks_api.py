@@ -89,6 +89,7 @@ async def test_a_webhook_is_registered_read_changed_and_removed(api: httpx.Async
     assert [(action, set(details) - {"webhookId"}) for action, details in await audited(api)] == [
         ("webhook.created", {"events"}),
         ("webhook.updated", {"changed", "enabledAgain"}),
+        ("webhook.updated", {"errorCode"}),
         ("webhook.deleted", set()),
     ]
 
