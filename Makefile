@@ -26,7 +26,7 @@ install: $(STAMP) ## Install or update what the other commands need, into .venv
 test: test-python ## Run every test there is
 
 test-python: test-tools ## Run the Python tests, on a PostgreSQL and a RabbitMQ of their own
-	@$(RUN) pytest -n 2 --ignore=tests/bench $(ARGS) tests
+	@$(RUN) pytest -n 3 --ignore=tests/bench $(ARGS) tests
 
 test-tools: $(STAMP) $(OPENID) ## Install what the tests run beside our own: servers, an OpenID provider
 	@tests/support/install-servers.sh

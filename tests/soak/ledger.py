@@ -32,7 +32,7 @@ select id, tenant_id, now() from added
 _WITNESS = (
     "create table soak_slots (integration_id uuid not null, opened boolean not null)",
     """
-    create function soak_note() returns trigger language plpgsql as $$
+    create function soak_note() returns trigger language plpgsql security definer as $$
     begin
         insert into soak_slots values (new.integration_id, new.slot_at is not null);
         return null;

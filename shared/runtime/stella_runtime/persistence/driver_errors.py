@@ -65,8 +65,8 @@ def driver_errors() -> Iterator[None]:
         if ours is None:
             raise
         raise ours from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        # The driver raises these bare while it connects.
+    except (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+        # The driver raises these bare while it connects, or when it loses its connection just then.
         raise DatabaseUnavailable from error
     except asyncpg.PostgresError as error:
         ours = _by_state(error)
