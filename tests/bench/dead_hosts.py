@@ -23,22 +23,28 @@ BEFORE_SECONDS = 10
 LIMIT_SECONDS = 120
 
 _TABLE = "create table if not exists bench_due (integration_id uuid primary key, due timestamptz)"
-_REGISTER = """
-with moments as (
+# In statements of their own: the trigger on schedule_state has to see the integration.
+_REGISTER = (
+    """
+    create temporary table moments as
     select n, gen_random_uuid() as id, now() + %(before)s * interval '1 second'
         + random() * %(seconds)s * interval '1 second' as due
-    from generate_series(1, %(count)s) n),
-added as (
+    from generate_series(1, %(count)s) n
+    """,
+    """
     insert into integrations (id, tenant_id, type, name, config_json, check_interval_seconds,
         check_timeout_seconds)
     select id, 'acme', 'harbor', %(name)s || n,
         jsonb_build_object('endpoint', replace(%(endpoint)s, '<n>', n::text)), 86400, 10
-    from moments),
-scheduled as (
+    from moments
+    """,
+    """
     insert into schedule_state (integration_id, tenant_id, next_check_at)
-    select id, 'acme', due from moments)
-insert into bench_due select id, due from moments where %(name)s = 'live-'
-"""
+    select id, 'acme', due from moments
+    """,
+    "insert into bench_due select id, due from moments where %(name)s = 'live-'",
+    "drop table moments",
+)
 _MISSING = """
 select count(*) from schedule_state s join bench_due b using (integration_id)
 where s.checks_done = 0
@@ -73,7 +79,9 @@ async def _late_ms(postgres_url: str, amqp_url: str, port: int, *, dead: int) ->
             ("dead-", dead, f"http://127.0.1.<n>:{dead_port}"),
         ):
             values = {"name": name, "count": count, "endpoint": endpoint}
-            connection.execute(_REGISTER, values | {"before": BEFORE_SECONDS, "seconds": SECONDS})
+            values |= {"before": BEFORE_SECONDS, "seconds": SECONDS}
+            for statement in _REGISTER:
+                connection.execute(statement, values)
         scheduler_port, worker_port = str(free_port()), str(free_port())
         async with (
             process(
