@@ -5,6 +5,7 @@ import socket
 from datetime import timedelta
 
 import httpx
+import psutil
 import pytest
 from tests.integration.egress.answering import (
     HELLO,
@@ -233,3 +234,24 @@ async def test_port_without_tls_is_named() -> None:
         failed = await failure(egress, f"https://127.0.0.1:{server.port}")
 
     assert (failed.code, failed.message) == (ErrorCode.TLS, "The TLS handshake failed")
+
+
+@pytest.mark.parametrize(
+    "behave",
+    [
+        pytest.param(for_ever(OK + b"\r\n", bytes(256 * 1024)), id="body without end"),
+        pytest.param(for_ever(OK, b"X-More: %b\r\n" % (b"1" * 8000)), id="headers without end"),
+        pytest.param(saying(coded(b"gzip", BOMB)), id="gzip bomb"),
+    ],
+)
+async def test_memory_stays_flat_whatever_comes(behave: Behaviour) -> None:
+    process = psutil.Process()
+    async with serving(behave) as server, open_egress(LOOPBACK) as egress:
+        await failure(egress, server.url)
+        before = process.memory_info().rss
+        for _ in range(50):
+            await failure(egress, server.url)
+        grown = process.memory_info().rss - before
+
+    # Fifty of the answers would be fifty megabytes at least, and those without end any number.
+    assert grown < 16 * BODY_LIMIT
