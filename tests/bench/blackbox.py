@@ -14,7 +14,8 @@ from pathlib import Path
 
 import aiohttp
 
-from tests.bench.stack import answers, free_port, process
+from tests.bench.stack import answers, process
+from tests.support.ports import free_port
 
 PROGRAM = "prometheus-blackbox-exporter"
 CONNECTIONS = 50

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import psycopg
 
 from tests.bench.figures import Figure
-from tests.bench.stack import answers, free_port, process, settings
+from tests.bench.stack import answers, process, settings
+from tests.support.ports import free_port
 
 LIVE = 10_000
 DEAD = 100

@@ -23,8 +23,9 @@ import httpx
 
 from stella_runtime.messaging.topology import EVENTS
 from tests.bench.figures import Figure
-from tests.bench.stack import Databases, answers, free_port, process
+from tests.bench.stack import Databases, answers, process
 from tests.bench.target import ADDRESSES
+from tests.support.ports import free_port
 from tests.support.processes import System, running_system
 
 WARM_UP = 20

@@ -26,17 +26,9 @@ from stella_runtime.persistence import Database, open_engine
 from stella_runtime.telemetry.metrics import Metrics
 from tests.bench import blackbox, celery_peer
 from tests.bench.figures import Figure
-from tests.bench.stack import (
-    BESIDE,
-    UNDER_TEST,
-    Databases,
-    answers,
-    cpu_seconds,
-    free_port,
-    process,
-    settings,
-)
+from tests.bench.stack import BESIDE, UNDER_TEST, Databases, answers, cpu_seconds, process, settings
 from tests.bench.target import ADDRESSES
+from tests.support.ports import free_port
 
 INTEGRATIONS = 15_000
 NEW_SHARE = 100

@@ -17,7 +17,8 @@ import psycopg
 
 from stella_embedded import issuer
 from tests.bench.figures import Figure
-from tests.bench.stack import Databases, answers, cpu_seconds, free_port, process, settings
+from tests.bench.stack import Databases, answers, cpu_seconds, process, settings
+from tests.support.ports import free_port
 from tests.support.processes import authority
 
 CONNECTIONS = 16

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -98,11 +97,6 @@ async def answers(url: str) -> None:
                 await asyncio.sleep(0.05)
             else:
                 return
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def settings(postgres_url: str, amqp_url: str, **more: str) -> Mapping[str, str]:

@@ -1,6 +1,5 @@
 """A real registry: Debian's docker-registry, with data in a folder of its own."""
 
-import asyncio
 import json
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import ServerCertificate
+from tests.support.programs import announced
 
 START_SECONDS = 20
 USER, PASSWORD = "ci", "Registry12345"
@@ -49,35 +49,10 @@ async def docker_registry(
         config = _config(folder, certificate, passwords, tokens)
         # YAML reads JSON.
         (folder / "config.yml").write_text(json.dumps(config))
-        process = await asyncio.create_subprocess_exec(
-            program,
-            "serve",
-            str(folder / "config.yml"),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        assert process.stderr is not None
-        draining = None
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                address = await _address(process.stderr)
-            # A pipe that is full would stop it.
-            draining = asyncio.ensure_future(process.stderr.read())
+        arguments = ("serve", str(folder / "config.yml"))
+        async with announced(program, *arguments, after=_LISTENING, seconds=START_SECONDS) as place:
+            address = place.split(",")[0].split('"')[0].strip()
             yield f"{'https' if certificate else 'http'}://{address}"
-        finally:
-            process.kill()
-            await process.wait()
-            if draining is not None:
-                await draining
-
-
-async def _address(log: asyncio.StreamReader) -> str:
-    seen = ""
-    while line := (await log.readline()).decode():
-        seen += line
-        if _LISTENING in line:
-            return line.partition(_LISTENING)[2].split(",")[0].split('"')[0].strip()
-    raise AssertionError(f"docker-registry ended: {seen[-2000:]}")
 
 
 def _config(

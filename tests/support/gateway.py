@@ -1,7 +1,6 @@
 """A gateway that terminates tokens: a real nginx by our own configuration, and what it asks."""
 
 import asyncio
-import socket
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL
@@ -23,6 +22,7 @@ from starlette.routing import Route
 from stella_api.authentication import ASSERTION_HEADER
 from stella_runtime.operations import serving
 from tests.support.api import AUDIENCE, ISSUER, Authority, jwk_of
+from tests.support.ports import free_port
 
 GATEWAY_ISSUER = "https://gateway.test"
 GATEWAY_AUDIENCE = "stella-integrations-behind-the-gateway"
@@ -93,8 +93,7 @@ async def running_nginx(*, hub_port: int, exchange: Exchange) -> AsyncIterator[s
     """An nginx by `deploy/gateway/nginx.conf`, with the ports of the test. Yields its address."""
     if not _NGINX.exists():
         pytest.fail(f"No nginx in {_NGINX}. Run tests/support/install-servers.sh.")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     site = _CONFIGURATION.read_text()
     for ours, theirs in (
         ("127.0.0.1:8080", f"127.0.0.1:{hub_port}"),

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +14,7 @@ import httpx
 import pytest
 
 from tests.support.api import PrivateKey, jwk_of
+from tests.support.ports import free_port
 
 HUB = "https://hub.test"
 HUB_ES256 = "https://hub.test/es256"
@@ -84,8 +84,7 @@ async def running_provider(keys: Mapping[str, PrivateKey]) -> AsyncIterator[Open
     """A provider that is stopped after the block."""
     if not (_FOLDER / "node_modules").exists():
         pytest.fail("oidc-provider is not installed. Run: make test-tools")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        provider = OpenIdProvider(f"http://127.0.0.1:{probe.getsockname()[1]}")
+    provider = OpenIdProvider(f"http://127.0.0.1:{free_port()}")
     await provider.start(keys)
     try:
         yield provider

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from fastapi import FastAPI
 from stella_embedded import issuer
 from stella_runtime.operations import serving
 from tests.support.namespaces import Namespace
+from tests.support.ports import free_port
 
 COMMANDS = {
     "api": ["-m", "stella_api"],
@@ -78,7 +78,7 @@ class System:
             host, prefix = self.inside.address, self.inside.prefix
         for name in names:
             service = self.services.get(name) or Service(
-                name=name, port=_free_port(), log=self.folder / f"{name}.log", host=host
+                name=name, port=free_port(), log=self.folder / f"{name}.log", host=host
             )
             self.services[name] = service
             with service.log.open("ab") as log:
@@ -158,11 +158,6 @@ class System:
         except TimeoutError:
             pytest.fail(f"{service.name} is not ready:\n{service.said()}")
         pytest.fail(f"{service.name} ended while it started:\n{service.said()}")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

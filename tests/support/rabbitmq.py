@@ -20,6 +20,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.support.ports import free_port
+
 CONTAINER_IMAGE = "rabbitmq:3.13-management"
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -436,12 +438,6 @@ def docker_answers() -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def accepts(port: int) -> bool:
