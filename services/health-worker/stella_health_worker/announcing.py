@@ -13,7 +13,7 @@ from stella_contracts.messages import (
     HealthChange,
     HealthFlapping,
 )
-from stella_health_worker.expiry import is_to_be_told, watched
+from stella_health_worker.expiry import is_to_be_told
 from stella_health_worker.flapping import Flap, Thresholds, change_percent
 from stella_health_worker.grouping import GROUP_WINDOW, plan, root_of
 from stella_health_worker.verdict import IncidentStep, Verdict
@@ -21,7 +21,7 @@ from stella_runtime.alerting import Alerting
 from stella_runtime.ids import new_id
 from stella_runtime.persistence import SystemTransaction
 from stella_runtime.persistence.alerts import RootOf
-from stella_runtime.persistence.scheduling import Outcome, State
+from stella_runtime.persistence.scheduling import CredentialEnd, Outcome, State
 from stella_runtime.persistence.status_transitions import NewTransition
 
 SERVICE = "health-worker"
@@ -69,7 +69,13 @@ class Announcer:
         self._transitions: list[NewTransition] = []
 
     async def follow(
-        self, outcome: Outcome, state: State, verdict: Verdict, flap: Flap, since: datetime
+        self,
+        outcome: Outcome,
+        state: State,
+        verdict: Verdict,
+        flap: Flap,
+        since: datetime,
+        end: CredentialEnd | None,
     ) -> None:
         """Tell what an outcome changed, and open, update or resolve the incident."""
         calmed_at = None if flap.since is not None else state.flapping_since
@@ -82,7 +88,7 @@ class Announcer:
         told = state.told_status or state.status
         if flap.since is None and verdict.status is not told:
             self._tell_change(outcome, state, told, verdict.status, since)
-        self._tell_end(outcome, state)
+        self._tell_end(outcome, state, end)
         incident_id = await self._follow_incident(
             outcome, state, verdict, flaps=flap.since is not None, calmed=calmed_at is not None
         )
@@ -180,8 +186,7 @@ class Announcer:
         )
         self._report(event_type, told, state.tenant_id)
 
-    def _tell_end(self, outcome: Outcome, state: State) -> None:
-        end = watched(state.credential_end, outcome.result, outcome.checked_at)
+    def _tell_end(self, outcome: Outcome, state: State, end: CredentialEnd | None) -> None:
         if end is None or end.within_days is None or not is_to_be_told(state.credential_end, end):
             return
         told = CredentialExpiring(

@@ -16,7 +16,7 @@ from stella_health_worker.expiry import watched
 from stella_health_worker.flapping import Changes, Flap, watch
 from stella_health_worker.verdict import Standing, Verdict, judge
 from stella_runtime.persistence import Database, SystemTransaction
-from stella_runtime.persistence.scheduling import Counted, Outcome, State
+from stella_runtime.persistence.scheduling import Counted, CredentialEnd, Outcome, State
 from stella_runtime.telemetry import tracing
 from stella_runtime.telemetry.metrics import Metrics
 
@@ -194,8 +194,9 @@ class _Book:
             at=outcome.checked_at,
             thresholds=thresholds_of(state),
         )
-        await self._announcer.follow(outcome, state, verdict, flap, since)
-        self._remember(outcome, state, verdict, flap, since)
+        end = watched(state.credential_end, outcome.result, outcome.checked_at)
+        await self._announcer.follow(outcome, state, verdict, flap, since, end)
+        self._remember(outcome, state, verdict, flap, since, end)
         return None
 
     def _is_first(self, outcome: Outcome, state: State) -> bool:
@@ -207,9 +208,14 @@ class _Book:
         return state.leased and token == state.lease_token
 
     def _remember(
-        self, outcome: Outcome, state: State, verdict: Verdict, flap: Flap, since: datetime
+        self,
+        outcome: Outcome,
+        state: State,
+        verdict: Verdict,
+        flap: Flap,
+        since: datetime,
+        end: CredentialEnd | None,
     ) -> None:
-        end = watched(state.credential_end, outcome.result, outcome.checked_at)
         earlier = self.counted.get(state.integration_id)
         # A lease that an earlier outcome of this batch ended stays ended.
         ends_lease = outcome.target.lease_token is not None

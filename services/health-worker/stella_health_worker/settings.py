@@ -127,15 +127,13 @@ class HealthWorkerSettings(SecretSettings):
     @property
     def own_endpoints(self) -> Iterator[tuple[str, int]]:
         """Host and port of what belongs to this hub, as far as its settings tell."""
-        urls = [(self.database_url.get_secret_value(), 5432)]
-        urls += [(self.amqp_url.get_secret_value(), 5672)]
-        urls += [(str(self.vault_url), 443)] if self.vault_url else []
-        for url, usual in urls:
-            parts = urlsplit(url)
-            if parts.hostname:
-                yield parts.hostname, parts.port or usual
-                if usual == 5672:
-                    yield parts.hostname, AMQP_MANAGEMENT
+        places = [
+            _place(self.database_url.get_secret_value(), 5432),
+            bus := _place(self.amqp_url.get_secret_value(), 5672),
+            bus and (bus[0], AMQP_MANAGEMENT),
+            _place(str(self.vault_url), 443) if self.vault_url else None,
+        ]
+        yield from (place for place in places if place is not None)
         if self.port:
             yield self.host, self.port
 
@@ -200,3 +198,9 @@ class HealthWorkerSettings(SecretSettings):
         if not isinstance(value, str):
             return value
         return tuple(ip_network(part.strip()) for part in value.split(",") if part.strip())
+
+
+def _place(url: str, usual_port: int) -> tuple[str, int] | None:
+    """Host and port of a URL; None where it names a socket of this machine."""
+    parts = urlsplit(url)
+    return (parts.hostname, parts.port or usual_port) if parts.hostname else None

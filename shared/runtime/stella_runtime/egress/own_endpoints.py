@@ -8,6 +8,8 @@ from ipaddress import ip_address
 
 import structlog
 
+from stella_runtime.egress.policy import unwrapped
+
 log = structlog.get_logger()
 
 FIND_SECONDS = 5.0
@@ -59,5 +61,4 @@ def _is_local(address: str) -> bool:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
-    return parsed.is_loopback or parsed.is_unspecified
+    return any(each.is_loopback or each.is_unspecified for each in unwrapped(parsed) or (parsed,))

@@ -70,7 +70,7 @@ _NOT_EMBEDDED = {IPv6Address("::"), IPv6Address("::1")}
 
 def reach_of(address: Address) -> Reach:
     """How far an address may be reached. It is judged without what it is wrapped in."""
-    inner = _unwrapped(address)
+    inner = unwrapped(address)
     if inner:
         return max((reach_of(each) for each in inner), key=list(Reach).index)
     if isinstance(address, IPv4Address):
@@ -98,7 +98,7 @@ class EgressPolicy:
             return False
         reach = reach_of(parsed)
         if reach is Reach.BY_PERMISSION:
-            return all(_is_in(each, self._allow) for each in _unwrapped(parsed) or (parsed,))
+            return all(_is_in(each, self._allow) for each in unwrapped(parsed) or (parsed,))
         return reach is Reach.PUBLIC
 
 
@@ -118,7 +118,7 @@ class Policies:
         return self._of_all if tenant_id is None else self._of.get(tenant_id, self._of_all)
 
 
-def _unwrapped(address: Address) -> Sequence[Address]:
+def unwrapped(address: Address) -> Sequence[Address]:
     """The IPv4 addresses that an IPv6 address stands for."""
     if isinstance(address, IPv4Address) or address in _NOT_EMBEDDED:
         return []

@@ -26,7 +26,8 @@ _CREDENTIAL = re.compile(
     r"|(?:ghp_|gho_|ghs_|github_pat_|glpat-|hvs\.|xox[bp]-|AKIA)[A-Za-z0-9_-]{12,}"
 )
 
-_OURS = "stella"
+_OURS = logging.getLogger("stella")
+"""Has the level that lines of ours are written from."""
 
 _of_this_task: ContextVar[Callable[[], Mapping[str, str]] | None] = ContextVar(
     "of_this_task", default=None
@@ -53,7 +54,7 @@ def configure_logging(level: str, *, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stdout),
         cache_logger_on_first_use=False,
     )
-    logging.getLogger(_OURS).setLevel(level.upper())
+    _OURS.setLevel(level.upper())
     structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(
@@ -75,7 +76,7 @@ def configure_logging(level: str, *, service: str) -> None:
 
 def is_debugging() -> bool:
     """Whether lines of this level are written: for paths where even making one up counts."""
-    return logging.getLogger(_OURS).isEnabledFor(logging.DEBUG)
+    return _OURS.isEnabledFor(logging.DEBUG)
 
 
 def also_say(fields: Callable[[], Mapping[str, str]]) -> None:
